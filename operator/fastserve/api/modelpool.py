@@ -1,0 +1,155 @@
+"""ModelPool: one endpoint in front of many sub-models."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fastserve.api.identity import API_VERSION
+from fastserve.api.meta import Condition, Document, Name, ObjectMeta, Ratio
+
+
+class Task(StrEnum):
+    TEXT_CLASSIFICATION = "TextClassification"
+    EMBEDDING = "Embedding"
+
+
+class Policy(StrEnum):
+    SIMILARITY = "Similarity"
+    UNIFORM = "Uniform"
+    BEST = "Best"
+
+
+class Method(StrEnum):
+    WEIGHTED_SUM = "WeightedSum"
+    LOG_POOL = "LogPool"
+    WEIGHTED_MEAN = "WeightedMean"
+    VOTE = "Vote"
+    BEST = "Best"
+
+
+LEGAL_METHODS: dict[Task, tuple[Method, ...]] = {
+    Task.TEXT_CLASSIFICATION: (Method.WEIGHTED_SUM, Method.LOG_POOL, Method.VOTE, Method.BEST),
+    Task.EMBEDDING: (Method.WEIGHTED_MEAN, Method.BEST),
+}
+"""Which combinations make sense for which answers; the first is the default."""
+
+
+class Fallback(Document):
+    """What answers a request that no sub-model is near to."""
+
+    type: Literal["Reject", "SubModel"] = "Reject"
+    """Reject answers 422 with all scores; SubModel asks the one named in subModel."""
+    sub_model: Name | None = None
+    """Name of the sub-model that answers; only with type SubModel."""
+
+    @model_validator(mode="after")
+    def _names_a_sub_model(self) -> "Fallback":
+        if (self.type == "SubModel") != (self.sub_model is not None):
+            raise ValueError("subModel is required with type SubModel, and only there")
+        return self
+
+
+class Selection(Document):
+    """How the sub-models for a request are chosen."""
+
+    top_k: Annotated[int, Field(ge=1, le=16)] = 2
+    """How many sub-models may answer one request. A sub-model far behind the nearest is not asked."""
+    min_score: Ratio = "0.35"
+    """Cosine similarity below which a sub-model is not near enough; decimal between 0 and 1."""
+    policy: Policy = Policy.SIMILARITY
+    """Similarity chooses and weighs by meaning; Uniform chooses by meaning and weighs all alike;
+    Best asks the nearest only."""
+    max_tokens: Annotated[int, Field(ge=8, le=256)] = 64
+    """Tokens of a text that the encoder reads to choose; the sub-models read the whole text."""
+    fallback: Fallback = Field(default_factory=Fallback)
+    """What answers when no sub-model reaches minScore."""
+
+
+class Combination(Document):
+    """How the answers of the chosen sub-models become one."""
+
+    method: Method | None = None
+    """WeightedSum, LogPool, Vote and Best for TextClassification; WeightedMean and Best for
+    Embedding. Default: WeightedSum and WeightedMean."""
+    deadline_millis: Annotated[int, Field(ge=1, le=600000)] = 5000
+    """Milliseconds within which a request is answered; answers that come later are left out."""
+    min_members: Annotated[int, Field(ge=1, le=16)] = 1
+    """With fewer answers than this by the deadline the request fails with 504."""
+
+
+class Limits(Document):
+    """Bounds that protect a router."""
+
+    max_queue: Annotated[int, Field(ge=1, le=100000)] = 256
+    """Requests that may wait for one sub-model; one more is answered 429."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=104857600)] = 1048576
+    """Bytes of a request body; a larger one is answered 413."""
+
+
+class Router(Document):
+    """The pool's routers."""
+
+    standby_replicas: Annotated[int, Field(ge=1, le=16)] = 1
+    """Routers without a Triton beside them, so that the pool answers truthfully even when every
+    sub-model is down."""
+    limits: Limits = Field(default_factory=Limits)
+    """Bounds that protect a router."""
+
+
+class ModelPoolSpec(Document):
+    """What the pool is to be."""
+
+    task: Task = Task.TEXT_CLASSIFICATION
+    """What members answer: TextClassification or Embedding."""
+    selection: Selection = Field(default_factory=Selection)
+    """How the sub-models for a request are chosen."""
+    combination: Combination = Field(default_factory=Combination)
+    """How the answers of the chosen sub-models become one."""
+    router: Router = Field(default_factory=Router)
+    """The pool's routers."""
+
+    @model_validator(mode="after")
+    def _method_fits_task(self) -> "ModelPoolSpec":
+        legal = LEGAL_METHODS[self.task]
+        if self.combination.method is not None and self.combination.method not in legal:
+            raise ValueError(
+                f"combination.method {self.combination.method} does not fit task {self.task};"
+                f" allowed: {', '.join(legal)}"
+            )
+        return self
+
+    @property
+    def method(self) -> Method:
+        """The combination method, the task's default where none is written."""
+        return self.combination.method or LEGAL_METHODS[self.task][0]
+
+
+class ModelPoolStatus(Document):
+    """What is so."""
+
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """Generation of the spec that this status speaks of."""
+    conditions: tuple[Condition, ...] = ()
+    """Ready, Accepted, MembersReady and RouterReady."""
+    members: Annotated[int, Field(ge=0)] = 0
+    """Sub-models that name this pool."""
+    ready_members: Annotated[int, Field(ge=0)] = 0
+    """Sub-models that answer."""
+    url: Annotated[str, Field(max_length=2048)] = ""
+    """Where the pool answers."""
+
+
+class ModelPool(Document):
+    """One endpoint in front of many sub-models; each request goes to those nearest in meaning."""
+
+    api_version: Literal["fastserve.io/v1alpha1"] = API_VERSION
+    """fastserve.io/v1alpha1"""
+    kind: Literal["ModelPool"] = "ModelPool"
+    """ModelPool"""
+    metadata: ObjectMeta
+    """Name, namespace, labels."""
+    spec: ModelPoolSpec = Field(default_factory=ModelPoolSpec)
+    """What the pool is to be."""
+    status: ModelPoolStatus | None = None
+    """What is so; written by FastServe only."""

@@ -1,0 +1,80 @@
+"""``GET /v1/state`` of a router: what is so, as far as this router knows first-hand. No prompt, no secret."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fastserve.api.meta import Document, Failure, LoadProgress
+
+Health = Literal["Healthy", "Suspect", "Ejected", "Probing", "Unknown"]
+
+
+class RankState(Document):
+    """One rank process of this router's own Triton."""
+
+    rank: int
+    pid: int
+    device: str
+    memory_bytes: int = 0
+    parameter_bytes: int = 0
+    peak_load_bytes: int = 0
+
+
+class ModelState(Document):
+    """The version in this router's own Triton."""
+
+    name: str
+    """Name in Triton."""
+    digest: str
+    version: str
+    load: LoadProgress
+    load_seconds: float = 0.0
+    labels: tuple[str, ...] = ()
+    ranks: tuple[RankState, ...] = ()
+    restarts: int = 0
+    """How often the engine started its ranks again after one died."""
+    last_failure: Failure | None = None
+
+
+class QueueState(Document):
+    """Waiting at this router's own Triton over the last minute. Seconds."""
+
+    waiting: int = 0
+    in_flight: int = 0
+    requests: int = 0
+    """Requests for this member since the router started."""
+    failures: int = 0
+    wait_p50_seconds: float = 0.0
+    wait_p95_seconds: float = 0.0
+
+
+class PeerState(Document):
+    """Another router, as this one sees it."""
+
+    member: str
+    address: str
+    health: Health = "Unknown"
+    in_flight: int = 0
+
+
+class RouterState(Document):
+    """What one router knows."""
+
+    pool: str
+    instance: str
+    """Identity of the router: the pod's uid, or its name in local mode."""
+    member: str | None = None
+    """The sub-model whose Triton stands beside this router; none for a stand-by router."""
+    ready: bool
+    because: str
+    """Why it is ready or not, as a sentence."""
+    table_generation: int = 0
+    table_digest: str = ""
+    prototypes: dict[str, int] = Field(default_factory=dict)
+    """Prototypes in use, by sub-model."""
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Requests at the pool's door since the router started."""
+    triton_live: bool = False
+    model: ModelState | None = None
+    queue: QueueState = Field(default_factory=QueueState)
+    peers: tuple[PeerState, ...] = ()
