@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Final
 
 GROUP = "fastserve.io"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "fastserve.io/v1alpha1"
 MAX_NAME = 40
 """Characters; children append suffixes and must stay within 63."""
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
