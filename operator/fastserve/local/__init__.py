@@ -1,0 +1,1 @@
+"""The plan on one machine: the same YAML, run as processes."""

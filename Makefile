@@ -1,0 +1,96 @@
+# Every target explains itself: `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data
+NEWS := examples/01-news
+SPECIALISTS := world business sport science
+PIN := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
+INSTALLED := $(VENV)/.installed-$(shell cat requirements-dev.txt pyproject.toml | sha256sum | cut -c1-12)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(INSTALLED) ## Make the development environment in .venv, from pins with hashes
+
+$(INSTALLED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@echo "Installing the development environment (PyTorch; a few GB the first time)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@grep -A 400 '^uv==' requirements-dev.txt | awk 'NR > 1 && /==/ {exit} {print}' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --require-hashes -r requirements-dev.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps -e .
+	@touch $@
+
+.PHONY: fmt
+fmt: install ## Format the code
+	$(BIN)/ruff format operator tests bench examples
+	$(BIN)/ruff check --fix operator tests bench examples
+
+.PHONY: lint
+lint: install ## Style, types and the walls between rooms
+	$(BIN)/ruff format --check operator tests bench examples
+	$(BIN)/ruff check operator tests bench examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: unit
+unit: install ## The quick tests: pure functions, sockets, contracts
+	$(BIN)/pytest tests/unit tests/wiring tests/contract
+
+.PHONY: test
+test: lint ## Everything: style, types, walls, and all tests with a real Triton and real models
+	$(BIN)/pytest tests
+
+.PHONY: generate
+generate: install ## Write the generated files: CRDs, OpenAPI, golden plans
+	$(BIN)/python -m fastserve.api.crds
+	$(BIN)/python -m fastserve.router.openapi
+
+.PHONY: verify
+verify: generate ## Generate, and fail where that changes a file or leaves an untracked one
+	@git diff --exit-code || { echo "generated files are not up to date: commit what 'make generate' wrote"; exit 1; }
+	@test -z "$$(git status --porcelain)" || { git status --short; echo "untracked files are left"; exit 1; }
+
+.PHONY: pins
+pins: install ## Pin every environment anew, with hashes
+	$(PIN) pyproject.toml --extra router --extra local --group dev -o requirements-dev.txt
+	$(PIN) pyproject.toml --extra router -o images/router/requirements.txt
+	$(PIN) --group pyproject.toml:engine -o operator/fastserve/local/pins/engine.txt
+	for group in triton stub weights; do $(PIN) --no-deps --group pyproject.toml:$$group -o operator/fastserve/local/pins/$$group.txt; done
+
+.PHONY: demo
+demo: install ## Four news specialists: train them, bring the pool up, ask, take it down
+	@for name in $(SPECIALISTS); do \
+		test -f $(NEWS)/models/$$name/fastserve.json || \
+		$(BIN)/fastserve train --data $(NEWS)/data/$$name.jsonl --output $(NEWS)/models/$$name > /dev/null; \
+	done
+	@state=$$(mktemp -d /tmp/fastserve-demo.XXXX); \
+	trap '$(BIN)/fastserve down --state $$state; rm -rf $$state' EXIT; \
+	$(BIN)/fastserve up -f $(NEWS)/pool.yaml --detach --port 0 --state $$state; \
+	url=$$($(BIN)/fastserve status --json --state $$state | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["pools"][0]["url"])'); \
+	$(BIN)/python $(NEWS)/ask.py --url $$url
+
+.PHONY: bench-clinc
+bench-clinc: install ## Ten specialists of CLINC150 beside one undivided model (needs DATA=folder of the data sets)
+	$(BIN)/python bench/clinc.py --data $(DATA)/clinc150
+
+.PHONY: bench-tp
+bench-tp: install ## Tensor parallelism: exactness, bytes per rank, collectives
+	$(BIN)/python bench/tensor_parallel.py
+
+.PHONY: bench-http
+bench-http: install ## CPU per request of the HTTP stacks that were weighed
+	$(BIN)/python bench/http_stack.py
+
+.PHONY: bench-faults
+bench-faults: install ## Kill a rank, a Triton, a router under load: what failed, for how long, what came back
+	$(BIN)/python bench/faults.py

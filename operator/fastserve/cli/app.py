@@ -1,0 +1,179 @@
+"""The commands. Each reads its options, asks a room, and prints."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastserve import __version__
+from fastserve.api.crds import render
+from fastserve.cli import door, tables
+from fastserve.cli.logs import show_logs
+from fastserve.cli.running import the_session, up_and_watch
+from fastserve.cli.surroundings import Surroundings
+from fastserve.cli.terminal import err, errors_as_text, out
+from fastserve.cli.training import train
+from fastserve.local.overview import look
+from fastserve.local.preparing import read
+from fastserve.local.starting import StartOptions, stop
+
+application = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    help="Many specialised models behind one endpoint: chosen by meaning, combined by weight, served by Triton.",
+    epilog="Start with `fastserve up -f examples/01-news/pool.yaml`, then `fastserve predict \"…\"`.",
+)
+
+Files = Annotated[
+    list[Path],
+    typer.Option("--file", "-f", help="A YAML file with ModelPools and SubModels, or a folder of them. May be repeated."),
+]
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="Folder of this run: what runs, logs. Default: the platform's own. Also FASTSERVE_STATE."),
+]
+Pool = Annotated[str | None, typer.Option("--pool", help="Which pool, where several run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the JSON document instead of a table.")]
+
+
+@application.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        out.print(context.get_help())
+
+
+@application.command()
+def up(
+    context: typer.Context,
+    file: Files,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the pool answers; it runs on.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the first pool's door; the next pool takes the next. 0: any.", min=0, max=65535)] = 8080,
+    triton: Annotated[Path | None, typer.Option(help="Folder of your own Triton (with bin/ and backends/python/).")] = None,
+    state: State = None,
+) -> None:
+    """Run pools on this machine: real Tritons, real routers, the same YAML as on a cluster.
+
+    The first time it installs Triton and the engine's packages. Ctrl-C drains and ends everything.
+    """
+    surroundings: Surroundings = context.obj
+    options = StartOptions(
+        files=tuple(file),
+        folders=surroundings.folders(state),
+        port=port,
+        triton=triton,
+        torch_backend=surroundings.torch_backend,
+        visible_devices=surroundings.visible_devices,
+        detach=detach,
+    )
+    with errors_as_text():
+        up_and_watch(options)
+
+
+@application.command()
+def status(context: typer.Context, json: Json = False, state: State = None) -> None:
+    """Show what runs: phase, version, ranks and devices, memory, queue time, requests."""
+    with errors_as_text():
+        overview = look(the_session(context.obj.folders(state)))
+        _show(overview.model_dump(by_alias=True, mode="json"), None if json else tables.status(overview))
+
+
+@application.command()
+def predict(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="The text to answer.")],
+    pool: Pool = None,
+    top_k: Annotated[int | None, typer.Option(help="At most so many sub-models.")] = None,
+    sub_model: Annotated[str | None, typer.Option(help="Ask this one; selection is passed by.")] = None,
+    json: Json = False,
+    state: State = None,
+) -> None:
+    """Ask a running pool, and show who answered with which weight."""
+    with errors_as_text():
+        question = {"text": text, "topK": top_k, "subModel": sub_model}
+        answered = door.post(_url(context, state, pool), "/v1/predict", _without_none(question))
+        _show(answered, None if json else tables.answer(answered))
+
+
+@application.command()
+def route(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(help="The text to route.")],
+    pool: Pool = None,
+    top_k: Annotated[int | None, typer.Option(help="At most so many sub-models.")] = None,
+    json: Json = False,
+    state: State = None,
+) -> None:
+    """Explain who would answer and why; runs no model."""
+    with errors_as_text():
+        question = _without_none({"text": text, "topK": top_k})
+        explained = door.post(_url(context, state, pool), "/v1/route", question)
+        _show(explained, None if json else tables.decision(explained))
+
+
+@application.command()
+def logs(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Part of a process's name, e.g. a sub-model. Default: all.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Last lines of each log.", min=1)] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-F", help="Go on printing what is added.")] = False,
+    state: State = None,
+) -> None:
+    """Print the logs of Tritons, routers and the supervisor."""
+    with errors_as_text():
+        show_logs(context.obj.folders(state).logs, name, lines, follow=follow)
+
+
+@application.command()
+def down(context: typer.Context, state: State = None) -> None:
+    """Drain and end everything that `fastserve up` started."""
+    with errors_as_text():
+        session = the_session(context.obj.folders(state))
+        err.print("Draining …")
+        stop(session)
+        err.print(f"Ended: {', '.join(pool.name for pool in session.pools)}")
+
+
+@application.command()
+def validate(file: Files) -> None:
+    """Check YAML files: fields, types, names, references. Starts nothing."""
+    with errors_as_text():
+        wanted = read(file)
+        for pool in wanted.pools:
+            names = ", ".join(sub_model.metadata.name for sub_model in wanted.members_of(pool))
+            out.print(f"{pool.metadata.name}: valid; sub-models: {names}", highlight=False)
+
+
+@application.command()
+def crds() -> None:
+    """Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`."""
+    out.print("---\n".join(render().values()), markup=False, highlight=False, end="")
+
+
+application.command()(train)
+
+
+def _url(context: typer.Context, state: Path | None, pool: str | None) -> str:
+    session = the_session(context.obj.folders(state))
+    names = [place.name for place in session.pools]
+    chosen = [place for place in session.pools if pool in (None, place.name)]
+    if len(chosen) != 1:
+        raise typer.BadParameter(f"name one of the pools that run with --pool: {', '.join(names)}")
+    return chosen[0].url
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def _show(document: dict[str, Any], table: Any) -> None:
+    if table is None:
+        out.print_json(data=document)
+    else:
+        out.print(table)

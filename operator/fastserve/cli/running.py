@@ -1,0 +1,90 @@
+"""`fastserve up`: start, show progress while models load, and end everything on Ctrl-C."""
+
+import signal
+import time
+from types import FrameType
+
+import typer
+from rich.live import Live
+
+from fastserve.cli import tables
+from fastserve.cli.terminal import EXIT_FAILED, err
+from fastserve.errors import LocalError
+from fastserve.local.documents import Session
+from fastserve.local.folders import Folders
+from fastserve.local.overview import Overview, look, read_session
+from fastserve.local.starting import StartOptions, start, stop
+
+LOOK_SECONDS = 0.5
+
+
+def the_session(folders: Folders) -> Session:
+    """What runs; raises LocalError where nothing does."""
+    session = read_session(folders.session_file)
+    if session is None:
+        raise LocalError(f"Nothing runs here (state folder {folders.state}). Start with `fastserve up -f FILE`.")
+    return session
+
+
+def up_and_watch(options: StartOptions) -> None:
+    """Start what the options ask for. Detached: return when it settled. Else stay until Ctrl-C."""
+    with err.status("Preparing …") as spinner:
+        session = start(options, lambda step: _say(spinner.update, step))
+    interrupted = _Interrupt()
+    overview = _watch_loading(session, options.folders, interrupted)
+    if not options.detach:
+        _stay(session, options.folders, interrupted)
+        return
+    if overview is None or not any(pool.ready for pool in overview.pools):
+        err.print("No pool answers; see the reasons above and `fastserve logs`. Ending what was started.")
+        stop(session)
+        raise typer.Exit(EXIT_FAILED)
+
+
+class _Interrupt:
+    """Remembers Ctrl-C and SIGTERM instead of raising in the middle of something."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.seen = True
+
+
+def _watch_loading(session: Session, folders: Folders, interrupted: _Interrupt) -> Overview | None:
+    """Show the table until every member is ready or failed; None when it ended meanwhile."""
+    overview: Overview | None = None
+    with Live(console=err, refresh_per_second=4, transient=False) as live:
+        while not interrupted.seen:
+            now = read_session(folders.session_file)
+            if now is None:
+                raise LocalError(f"The supervisor (pid {session.pid}) ended; see `fastserve logs supervisor`.")
+            overview = look(now)
+            live.update(tables.status(overview))
+            if all(pool.settled for pool in overview.pools):
+                break
+            time.sleep(LOOK_SECONDS)
+    return overview
+
+
+def _stay(session: Session, folders: Folders, interrupted: _Interrupt) -> None:
+    if not interrupted.seen:
+        urls = ", ".join(pool.url for pool in session.pools)
+        err.print(f'Serving at {urls}. In another terminal: fastserve predict "…". Ctrl-C ends everything.')
+    while not interrupted.seen:
+        if read_session(folders.session_file) is None:
+            err.print("Ended from outside.")
+            return
+        time.sleep(LOOK_SECONDS)
+    err.print("Draining and ending everything …")
+    stop(session)
+    err.print("Ended.")
+
+
+def _say(update: object, step: str) -> None:
+    if callable(update):
+        update(step)
+    if not err.is_terminal:
+        err.print(step, highlight=False)

@@ -1,0 +1,110 @@
+"""Values to tables."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fastserve.local.overview import MemberRow, Overview, PoolOverview
+
+MIB = 1024 * 1024
+STYLES = {
+    "Ready": "green",
+    "Loading": "yellow",
+    "Starting": "yellow",
+    "Down": "red",
+    "FailedToLoad": "red",
+    "Rejected": "red",
+}
+
+
+def status(overview: Overview) -> RenderableType:
+    """One table for each pool, and below it why what is not ready is not."""
+    return Group(*(part for pool in overview.pools for part in (_pool(pool), *_reasons(pool))))
+
+
+def _pool(pool: PoolOverview) -> Table:
+    state = "[green]ready[/]" if pool.ready else "[yellow]not ready[/]"
+    table = Table(title=f"{pool.name} · {pool.url} · {state}", title_justify="left", min_width=78)
+    for column in ("SUB-MODEL", "PHASE", "VERSION", "RANKS"):
+        table.add_column(column, overflow="fold")
+    for column in ("MEMORY", "QUEUE P95", "REQUESTS", "FAILED", "RESTARTS"):
+        table.add_column(column, justify="right")
+    for member in pool.members:
+        table.add_row(*_cells(member))
+    return table
+
+
+def _cells(member: MemberRow) -> list[RenderableType]:
+    name = member.instance if member.instance and not member.instance.endswith("-0") else member.sub_model
+    return [
+        name,
+        Text(_phase(member), style=STYLES.get(member.phase, "")),
+        member.version[:12],
+        _ranks(member),
+        f"{member.memory_bytes // MIB} MiB" if member.memory_bytes else "",
+        f"{member.wait_p95_seconds * 1000:.1f} ms",
+        str(member.requests),
+        str(member.failures),
+        str(member.restarts),
+    ]
+
+
+def _phase(member: MemberRow) -> str:
+    load = member.load
+    if member.phase == "Loading" and load is not None and load.bytes_total:
+        return f"Loading {100 * load.bytes_done // load.bytes_total} %"
+    return member.phase
+
+
+def _ranks(member: MemberRow) -> str:
+    return ", ".join(f"{rank.rank}: {rank.device}" for rank in member.ranks)
+
+
+def _reasons(pool: PoolOverview) -> list[Text]:
+    lines = [] if pool.ready else [Text(f"{pool.name}: {pool.because}", style="yellow")]
+    for member in pool.members:
+        if member.phase != "Ready" and member.because:
+            lines.append(Text(f"{member.sub_model}: {member.because}", style=STYLES.get(member.phase, "")))
+    return lines
+
+
+def answer(document: dict[str, Any], most: int = 5) -> RenderableType:
+    """An answer of POST /v1/predict."""
+    members = Table("SUB-MODEL", "WEIGHT", "SIMILARITY", "ITS ANSWER", "STATUS")
+    for member in document["members"]:
+        members.add_row(
+            member["name"],
+            f"{member['weight']:.2f}",
+            f"{member['similarity']:.3f}",
+            str(member.get("label") or ""),
+            str(member.get("error") or member["status"]),
+        )
+    lines: list[RenderableType] = []
+    if "scores" in document and document["scores"] is not None:
+        lines.append(Text(f"{document['label']}  {document['score']:.3f}", style="bold"))
+        best = sorted(document["scores"].items(), key=lambda item: -item[1])[:most]
+        lines.append(Text("  ".join(f"{label} {score:.3f}" for label, score in best), style="dim"))
+    if document.get("embedding") is not None:
+        lines.append(Text(f"a vector of {len(document['embedding'])} components", style="bold"))
+    lines.append(members)
+    if document.get("degraded"):
+        lines.append(Text(f"degraded: {document['coverage']:.0%} of the weight answered", style="yellow"))
+    return Group(*lines)
+
+
+def decision(document: dict[str, Any]) -> RenderableType:
+    """An answer of POST /v1/route."""
+    table = Table("SUB-MODEL", "SIMILARITY", "BELIEF", "WEIGHT", "CHOSEN", "WHY")
+    for member in document["members"]:
+        table.add_row(
+            member["name"],
+            f"{member['similarity']:.3f}",
+            f"{member['belief']:.3f}",
+            f"{member['weight']:.2f}",
+            "yes" if member["chosen"] else "",
+            member["because"],
+            style="bold" if member["chosen"] else "",
+        )
+    return Group(Text(f"{document['decision']} (threshold {document['threshold']})", style="bold"), table)

@@ -1,0 +1,37 @@
+"""``python -m fastserve.local LAUNCH.json SESSION.json``: the supervisor process of `fastserve up`."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+
+from fastserve.local.documents import Launch, RunningProcess, Session
+from fastserve.local.files import write_whole
+from fastserve.local.supervisor import Supervisor
+
+
+async def supervise(launch: Launch, session_file: Path) -> None:
+    """Run the launch until SIGTERM or SIGINT; keep the session file true meanwhile, and remove it after."""
+    me = os.getpid()
+    created = psutil.Process(me).create_time()
+
+    def write(processes: tuple[RunningProcess, ...]) -> None:
+        session = Session(pid=me, created=created, pools=launch.pools, processes=processes)
+        write_whole(session_file, session.model_dump_json(indent=2))
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    supervisor = Supervisor(launch, os.environ, write)
+    write(supervisor.processes())
+    try:
+        await supervisor.run(stop)
+    finally:
+        session_file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(supervise(Launch.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2])))

@@ -1,0 +1,53 @@
+"""Reads what the plan must know of a checkpoint folder; never its weights' values."""
+
+import hashlib
+import json
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from fastserve.errors import CheckpointError
+from fastserve.planning.facts import CheckpointFacts
+
+ARTEFACT_FILE = "fastserve.json"
+
+
+def folder_of(storage_uri: str) -> Path:
+    """The folder that a ``file://`` URI names."""
+    return Path(unquote(urlsplit(storage_uri).path))
+
+
+def read_facts(storage_uri: str) -> CheckpointFacts:
+    """Facts of the checkpoint at `storage_uri`; raises CheckpointError with what is missing."""
+    folder = folder_of(storage_uri)
+    if not folder.is_dir():
+        raise CheckpointError(f"no checkpoint folder at {folder}: train or copy one there")
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    weights = sorted(folder.glob("*.safetensors"))
+    if missing or not weights:
+        raise CheckpointError(
+            f"{folder} is no Hugging Face checkpoint: {', '.join(missing or ['*.safetensors'])} missing"
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    return CheckpointFacts(
+        config=config,
+        digest=_digest(folder, weights),
+        weight_bytes=sum(file.stat().st_size for file in weights),
+    )
+
+
+def _digest(folder: Path, weights: list[Path]) -> str:
+    """What the artefact says of itself, or the hash of what is there."""
+    artefact = folder / ARTEFACT_FILE
+    if artefact.is_file():
+        try:
+            return str(json.loads(artefact.read_text())["digest"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{artefact} does not tell a digest: {error!r}") from error
+    digest = hashlib.sha256()
+    for file in [folder / "config.json", folder / "tokenizer.json", *weights]:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()

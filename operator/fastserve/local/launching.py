@@ -1,0 +1,186 @@
+"""From plans to processes: allots ports and folders, and writes what each process reads at its start."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fastserve.errors import LocalError
+from fastserve.local.documents import (
+    Launch,
+    PoolPlace,
+    ProcessKind,
+    ProcessSpec,
+    RejectedMember,
+    RouterPlace,
+)
+from fastserve.local.environment import Environment
+from fastserve.local.files import write_whole
+from fastserve.local.folders import Folders
+from fastserve.local.ports import LOOPBACK, check_free, free_ports
+from fastserve.planning.plan import Instance, PoolPlan
+from fastserve.planning.triton import ServerPlace, server_arguments
+from fastserve.router.peers import Peer, PeersFile
+from fastserve.router.settings import RouterSettings
+
+MAX_SOCKET_PATH = 100
+"""Bytes; the kernel takes 107 for a Unix socket's path."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What launching stands on: installed pieces, folders, the run's own short folder for sockets."""
+
+    environment: Environment
+    folders: Folders
+    encoder_threads: int = 1
+    drain_seconds: int = 10
+
+
+def launch(plans: Sequence[PoolPlan], ground: Ground, port: int) -> Launch:
+    """Write all files under the state folder and return what to start. The first pool's door listens
+    on `port`, the next one's on the port after it; 0 takes any free ports. Raises LocalError."""
+    doors = [0] * len(plans) if port == 0 else list(range(port, port + len(plans)))
+    for door in doors:
+        if door:
+            check_free(door)
+    _fresh(ground.folders.state)
+    pools: list[PoolPlace] = []
+    processes: list[ProcessSpec] = []
+    for plan, door in zip(plans, doors, strict=True):
+        pool = _PoolLaunch(plan, ground, door)
+        pools.append(pool.place())
+        processes.extend(pool.processes())
+    made = Launch(pools=tuple(pools), processes=tuple(processes), drain_seconds=ground.drain_seconds)
+    write_whole(ground.folders.launch_file, made.model_dump_json(indent=2))
+    return made
+
+
+def _fresh(state: Path) -> None:
+    """Clear what an earlier run left; logs are kept by being appended to."""
+    if len(str(state / "run" / ("x" * 16))) > MAX_SOCKET_PATH:
+        raise LocalError(f"The state folder's path is too long for Unix sockets: {state}. Choose a shorter --state.")
+    for name in ("pools", "run", "tritons"):
+        shutil.rmtree(state / name, ignore_errors=True)
+        (state / name).mkdir(parents=True)
+
+
+class _PoolLaunch:
+    """The files and processes of one pool."""
+
+    def __init__(self, plan: PoolPlan, ground: Ground, door_port: int) -> None:
+        self._plan, self._ground = plan, ground
+        self._folder = ground.folders.state / "pools" / plan.table.pool
+        ports = iter(free_ports(2 + 5 * len(plan.instances), but=[door_port]))
+        door_data = door_port or next(ports)
+        self._door = _router_place(f"{plan.table.pool}-door", None, (door_data, next(ports)))
+        self._instances = [
+            (instance, _router_place(_name(instance), instance.sub_model, (next(ports), next(ports))))
+            for instance in plan.instances
+        ]
+        self._tritons = {
+            place.instance: (next(ports), next(ports), next(ports)) for _, place in self._instances
+        }
+
+    def place(self) -> PoolPlace:
+        return PoolPlace(
+            name=self._plan.table.pool,
+            routers=(self._door, *(place for _, place in self._instances)),
+            rejected=tuple(
+                RejectedMember(name=name, reason=why.reason, message=why.message)
+                for name, why in sorted(self._plan.rejected.items())
+            ),
+        )
+
+    def processes(self) -> list[ProcessSpec]:
+        """Write table, peers and settings; return the Tritons, their routers, and the door."""
+        table = self._plan.table.model_dump_json(by_alias=True, indent=2)
+        write_whole(self._folder / "routes.json", table)
+        peers = PeersFile(
+            peers=tuple(
+                Peer(instance=place.instance, member=place.member or "", address=place.data, admin=place.admin)
+                for _, place in self._instances
+            )
+        )
+        write_whole(self._folder / "peers.json", msgspec.json.encode(peers).decode())
+        tritons = [self._triton(place) for _, place in self._instances]
+        routers = [self._router(place) for _, place in self._instances]
+        return [*tritons, *routers, self._router(self._door)]
+
+    def _triton(self, place: RouterPlace) -> ProcessSpec:
+        home = self._ground.environment.triton
+        http, grpc, metrics = self._tritons[place.instance]
+        repository = self._repository(place)
+        repository.mkdir(parents=True)
+        prefix = f"fastserve-{place.instance}-{http}-"
+        where = ServerPlace(
+            repository=str(repository),
+            backend_directory=str(home.backend_directory),
+            http_port=http,
+            grpc_port=grpc,
+            metrics_port=metrics,
+            shm_prefix=prefix,
+        )
+        return ProcessSpec(
+            name=f"{place.instance}-triton",
+            kind=ProcessKind.TRITON,
+            arguments=(str(home.binary), *server_arguments(where)),
+            environment={"LD_LIBRARY_PATH": home.library_path},
+            log=self._ground.folders.logs / f"{place.instance}-triton.log",
+            shm_prefix=prefix,
+        )
+
+    def _router(self, place: RouterPlace) -> ProcessSpec:
+        settings = self._folder / f"{place.instance}.settings.json"
+        document = msgspec.json.format(msgspec.json.encode(self._settings(place)), indent=2)
+        write_whole(settings, document.decode())
+        return ProcessSpec(
+            name=f"{place.instance}-router" if place.member else place.instance,
+            kind=ProcessKind.ROUTER if place.member else ProcessKind.DOOR,
+            arguments=(sys.executable, "-m", "fastserve.router", "--settings", str(settings)),
+            log=self._ground.folders.logs / f"{place.instance}-router.log",
+        )
+
+    def _settings(self, place: RouterPlace) -> RouterSettings:
+        http, grpc, _ = self._tritons.get(place.instance, (0, 0, 0))
+        state, data = self._ground.folders.state, self._ground.folders
+        return RouterSettings(
+            pool=self._plan.table.pool,
+            instance=place.instance,
+            member=place.member,
+            host=LOOPBACK,
+            data_port=_port(place.data),
+            admin_port=_port(place.admin),
+            table_path=str(self._folder / "routes.json"),
+            peers_path=str(self._folder / "peers.json"),
+            run_path=str(state / "run"),
+            prototypes_path=str(data.prototypes),
+            computes_prototypes=place.member is None,
+            encoder_path=str(self._ground.environment.encoder),
+            encoder_threads=self._ground.encoder_threads,
+            triton_http=f"{LOOPBACK}:{http}" if place.member else None,
+            triton_grpc=f"{LOOPBACK}:{grpc}" if place.member else None,
+            repository_path=str(self._repository(place)) if place.member else None,
+            drain_seconds=self._ground.drain_seconds,
+        )
+
+    def _repository(self, place: RouterPlace) -> Path:
+        return self._ground.folders.state / "tritons" / place.instance
+
+
+def _name(instance: Instance) -> str:
+    return f"{instance.sub_model}-{instance.replica}"
+
+
+def _router_place(instance: str, member: str | None, ports: tuple[int, int]) -> RouterPlace:
+    data, admin = ports
+    return RouterPlace(
+        instance=instance, member=member, data=f"{LOOPBACK}:{data}", admin=f"{LOOPBACK}:{admin}"
+    )
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])

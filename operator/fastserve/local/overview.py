@@ -1,0 +1,179 @@
+"""What runs, as one value: the session file joined with what each router says of itself."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from fastserve.api.meta import Document, LoadProgress
+from fastserve.api.state import RankState, RouterState
+from fastserve.local.documents import PoolPlace, RouterPlace, Session
+
+STATE_SECONDS = 2.0
+"""How long one router may take to tell its state."""
+
+
+class MemberRow(Document):
+    """One replica of a sub-model (or a sub-model that is not served), for people and scripts."""
+
+    sub_model: str
+    instance: str = ""
+    phase: str
+    """Ready, Starting, Loading, FailedToLoad, Down or Rejected."""
+    because: str = ""
+    version: str = ""
+    load: LoadProgress | None = None
+    load_seconds: float = 0.0
+    ranks: tuple[RankState, ...] = ()
+    memory_bytes: int = 0
+    """Resident memory of the ranks, their Triton and their router."""
+    wait_p95_seconds: float = 0.0
+    waiting: int = 0
+    requests: int = 0
+    failures: int = 0
+    restarts: int = 0
+    """Starts after the first, of ranks, Triton and router together."""
+
+
+class PoolOverview(Document):
+    """One pool and its members."""
+
+    name: str
+    url: str
+    ready: bool
+    because: str
+    requests: int = 0
+    members: tuple[MemberRow, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way: every member is ready, or failed and waiting for its next try."""
+        done = {"Ready", "FailedToLoad", "Rejected"}
+        return all(member.phase in done for member in self.members) and (self.ready or not self.hopeful)
+
+    @property
+    def hopeful(self) -> bool:
+        return any(member.phase not in ("FailedToLoad", "Rejected") for member in self.members)
+
+
+class Overview(Document):
+    """Everything that one `fastserve up` runs."""
+
+    supervisor_pid: int
+    pools: tuple[PoolOverview, ...]
+
+
+def read_session(path: Path) -> Session | None:
+    """The session that runs now; None where none does, also when the file was left by a dead one."""
+    try:
+        session = Session.model_validate_json(path.read_text())
+        alive = abs(psutil.Process(session.pid).create_time() - session.created) < 1.0
+    except (FileNotFoundError, ValidationError, psutil.NoSuchProcess):
+        return None
+    return session if alive else None
+
+
+def look(session: Session) -> Overview:
+    """Ask every router for its state, all at once, and join the answers."""
+    places = [router for pool in session.pools for router in pool.routers]
+    with ThreadPoolExecutor(max_workers=max(1, min(16, len(places)))) as threads:
+        states = dict(zip((p.instance for p in places), threads.map(_state, places), strict=True))
+    memory = {process.name: _memory(process.pid) for process in session.processes}
+    return overview(session, states, memory)
+
+
+def overview(
+    session: Session, states: Mapping[str, RouterState | None], memory: Mapping[str, int]
+) -> Overview:
+    """Join what the supervisor knows with what the routers said. `memory` is by process, in bytes."""
+    pools = tuple(_pool(session, pool, states, memory) for pool in session.pools)
+    return Overview(supervisor_pid=session.pid, pools=pools)
+
+
+def _pool(
+    session: Session, pool: PoolPlace, states: Mapping[str, RouterState | None], memory: Mapping[str, int]
+) -> PoolOverview:
+    door = states.get(pool.door.instance)
+    rejected = tuple(
+        MemberRow(sub_model=member.name, phase="Rejected", because=f"{member.reason}: {member.message}")
+        for member in pool.rejected
+    )
+    served = tuple(
+        _member(session, place, states.get(place.instance), memory)
+        for place in pool.routers
+        if place.member is not None
+    )
+    return PoolOverview(
+        name=pool.name,
+        url=pool.url,
+        ready=door.ready if door else False,
+        because=door.because if door else "the pool's door does not answer yet",
+        requests=door.requests if door else 0,
+        members=(*served, *rejected),
+    )
+
+
+def _member(
+    session: Session, place: RouterPlace, state: RouterState | None, memory: Mapping[str, int]
+) -> MemberRow:
+    names = (f"{place.instance}-router", f"{place.instance}-triton")
+    running = [process for process in session.processes if process.name in names]
+    restarts = sum(max(0, process.starts - 1) for process in running)
+    used = sum(memory.get(name, 0) for name in names)
+    sub_model = place.member or ""
+    if state is None:
+        down = any(process.starts > 1 or process.last_exit for process in running)
+        because = next((f"{p.name}: {p.last_exit}" for p in running if p.last_exit), "its router starts")
+        return MemberRow(
+            sub_model=sub_model,
+            instance=place.instance,
+            phase="Down" if down else "Starting",
+            because=because,
+            memory_bytes=used,
+            restarts=restarts,
+        )
+    model, queue = state.model, state.queue
+    return MemberRow(
+        sub_model=sub_model,
+        instance=place.instance,
+        phase=_phase(state),
+        because="" if state.ready else state.because,
+        version=model.version if model else "",
+        load=model.load if model else None,
+        load_seconds=model.load_seconds if model else 0.0,
+        ranks=model.ranks if model else (),
+        memory_bytes=used + sum(rank.memory_bytes for rank in (model.ranks if model else ())),
+        wait_p95_seconds=queue.wait_p95_seconds,
+        waiting=queue.waiting,
+        requests=queue.requests,
+        failures=queue.failures,
+        restarts=restarts + (model.restarts if model else 0),
+    )
+
+
+def _phase(state: RouterState) -> str:
+    if state.ready:
+        return "Ready"
+    if state.model is None or not state.triton_live:
+        return "Starting"
+    return {"FailedToLoad": "FailedToLoad", "Loaded": "Down"}.get(state.model.load.phase, "Loading")
+
+
+def _state(place: RouterPlace) -> RouterState | None:
+    try:
+        with urllib.request.urlopen(f"http://{place.admin}/v1/state", timeout=STATE_SECONDS) as answer:  # noqa: S310
+            return RouterState.model_validate(json.load(answer))
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+
+
+def _memory(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+    except psutil.NoSuchProcess:
+        return 0

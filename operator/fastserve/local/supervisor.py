@@ -1,0 +1,165 @@
+"""Keeps the processes of one launch running, and ends all of them.
+
+A process that ends is started again after a back-off. Every process gets a session of its own, so that
+whatever it started can be ended with it, and asks the kernel to be ended when the supervisor dies.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastserve.local.documents import Launch, ProcessKind, ProcessSpec, RunningProcess
+
+FIRST_DELAY, LAST_DELAY = 0.1, 10.0
+STEADY_SECONDS = 30.0
+"""A process that ran this long starts again without a growing delay."""
+KILL_AFTER = 35.0
+"""Seconds from asking to killing: Triton's own exit timeout plus a reserve."""
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """Runs in the child before exec: the kernel sends it SIGTERM when its parent ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def restart_delay(quick_deaths: int) -> float:
+    """Seconds before the next start, after so many quick deaths in a row."""
+    return min(LAST_DELAY, FIRST_DELAY * 2 ** max(0, quick_deaths - 1))
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, in words."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+@dataclass
+class Keeper:
+    """One process, kept running until told to stop."""
+
+    spec: ProcessSpec
+    environment: Mapping[str, str]
+    changed: Callable[[], None]
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    last_exit: str = ""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        quick_deaths = 0
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            self._start()
+            code = await self._ended()
+            self._clean_up()
+            self.last_exit = describe_exit(code)
+            self.process = None
+            self.changed()
+            quick_deaths = 0 if time.monotonic() - began > STEADY_SECONDS else quick_deaths + 1
+            await self._pause(restart_delay(quick_deaths))
+
+    def state(self) -> RunningProcess:
+        return RunningProcess(
+            name=self.spec.name,
+            kind=self.spec.kind,
+            pid=self.process.pid if self.process else None,
+            starts=self.starts,
+            last_exit=self.last_exit,
+        )
+
+    async def stop(self) -> None:
+        """SIGTERM, wait, SIGKILL to the whole session."""
+        self.stopping.set()
+        process = self.process
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + KILL_AFTER
+        while self.process is process and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        if self.process is process:
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _start(self) -> None:
+        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.spec.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.spec.arguments,
+                env={**self.environment, **self.spec.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        self.starts += 1
+        self.changed()
+
+    async def _ended(self) -> int:
+        process = self.process
+        assert process is not None
+        descriptor = os.pidfd_open(process.pid)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        return process.wait()
+
+    def _clean_up(self) -> None:
+        """End what the process left behind: its children, and Triton's shared memory."""
+        process = self.process
+        assert process is not None
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        if self.spec.shm_prefix:
+            for region in Path("/dev/shm").glob(f"{self.spec.shm_prefix}*"):
+                region.unlink(missing_ok=True)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class Supervisor:
+    """All processes of a launch. `changed` is called whenever one starts or ends; `environment` is what
+    every process starts from."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        environment: Mapping[str, str],
+        changed: Callable[[tuple[RunningProcess, ...]], None],
+    ) -> None:
+        self._changed = changed
+        self._keepers = [Keeper(spec, environment, self._tell) for spec in launch.processes]
+
+    def processes(self) -> tuple[RunningProcess, ...]:
+        return tuple(keeper.state() for keeper in self._keepers)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set; then doors drain and end first, other routers next, Tritons last."""
+        async with asyncio.TaskGroup() as group:
+            for keeper in self._keepers:
+                group.create_task(keeper.run())
+            await stop.wait()
+            for kind in (ProcessKind.DOOR, ProcessKind.ROUTER, ProcessKind.TRITON):
+                ending = [k for k in self._keepers if k.spec.kind is kind]
+                await asyncio.gather(*(keeper.stop() for keeper in ending))
+
+    def _tell(self) -> None:
+        self._changed(self.processes())
