@@ -1,0 +1,90 @@
+"""What `fastserve status` tells, from what supervisor and routers say."""
+
+from typing import Any
+
+import pytest
+
+from fastserve.api.state import RouterState
+from fastserve.local.documents import (
+    PoolPlace,
+    ProcessKind,
+    RejectedMember,
+    RouterPlace,
+    RunningProcess,
+    Session,
+)
+from fastserve.local.overview import MemberRow, Overview, overview
+
+DOOR = RouterPlace(instance="news-door", data="127.0.0.1:1", admin="127.0.0.1:2")
+SPORT = RouterPlace(instance="sport-0", member="sport", data="127.0.0.1:3", admin="127.0.0.1:4")
+REJECTED = RejectedMember(name="world", reason="InvalidSpec", message="spec.parallelism.tensor: 5")
+
+
+def process(name: str, starts: int = 1, last_exit: str = "") -> RunningProcess:
+    kind = ProcessKind.TRITON if name.endswith("triton") else ProcessKind.ROUTER
+    return RunningProcess(name=name, kind=kind, pid=7, starts=starts, last_exit=last_exit)
+
+
+def session(*processes: RunningProcess) -> Session:
+    pool = PoolPlace(name="news", routers=(DOOR, SPORT), rejected=(REJECTED,))
+    return Session(pid=1, created=0.0, pools=(pool,), processes=processes)
+
+
+def state(*, ready: bool = False, live: bool = True, phase: str | None = None) -> RouterState:
+    document: dict[str, Any] = {"pool": "news", "instance": "sport-0", "member": "sport", "ready": ready}
+    document |= {"because": "because of something", "tritonLive": live}
+    if phase:
+        load = {"phase": phase, "bytesDone": 1, "bytesTotal": 4}
+        ranks = [{"rank": 0, "pid": 9, "device": "cpu", "memoryBytes": 100}]
+        document["model"] = {
+            "name": "sport-1",
+            "digest": "d",
+            "version": "v",
+            "load": load,
+            "ranks": ranks,
+            "restarts": 2,
+        }
+    return RouterState.model_validate(document)
+
+
+def sport(told: RouterState | None, *processes: RunningProcess) -> MemberRow:
+    return whole(told, *processes).pools[0].members[0]
+
+
+def whole(told: RouterState | None, *processes: RunningProcess) -> Overview:
+    return overview(session(*processes), {"sport-0": told, "news-door": None}, {"sport-0-triton": 1000})
+
+
+@pytest.mark.parametrize(
+    ("told", "phase"),
+    [
+        (state(ready=True, phase="Loaded"), "Ready"),
+        (state(phase="Loading"), "Loading"),
+        (state(phase="FailedToLoad"), "FailedToLoad"),
+        (state(phase="Loaded"), "Down"),
+        (state(live=False, phase="Loaded"), "Starting"),
+        (None, "Starting"),
+    ],
+)
+def test_the_phase_follows_what_the_router_says(told: RouterState | None, phase: str) -> None:
+    assert sport(told, process("sport-0-router")).phase == phase
+
+
+def test_a_router_that_ended_and_does_not_answer_is_down_and_the_exit_is_told() -> None:
+    row = sport(None, process("sport-0-router", starts=2, last_exit="signal SIGKILL"))
+    assert (row.phase, row.because, row.restarts) == ("Down", "sport-0-router: signal SIGKILL", 1)
+
+
+def test_memory_and_restarts_are_summed_over_the_parts_of_a_replica() -> None:
+    row = sport(state(ready=True, phase="Loaded"), process("sport-0-router", 2), process("sport-0-triton", 3))
+    assert (row.memory_bytes, row.restarts) == (1100, 5)
+
+
+def test_a_rejected_member_is_told_with_its_reason() -> None:
+    row = whole(None).pools[0].members[1]
+    assert (row.phase, row.because) == ("Rejected", "InvalidSpec: spec.parallelism.tensor: 5")
+
+
+def test_a_pool_is_settled_only_when_nothing_is_under_way() -> None:
+    assert not whole(state(phase="Loading")).pools[0].settled
+    assert whole(state(phase="FailedToLoad")).pools[0].settled
