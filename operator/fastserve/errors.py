@@ -34,6 +34,7 @@ class InvalidSpec(FastServeError):
 
     def __init__(self, field: str, message: str, allowed: str = "") -> None:
         self.field = field
+        self.detail = message
         self.allowed = allowed
         text = f"{field}: {message}" + (f" (allowed: {allowed})" if allowed else "")
         super().__init__(text)
