@@ -60,6 +60,16 @@ class Condition(Document):
     """When the status last changed (RFC 3339)."""
 
 
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+"""At most one condition of each type, so that two writers can each own theirs."""
+
+
 class Failure(Document):
     """The last failure, with the line that matters."""
 

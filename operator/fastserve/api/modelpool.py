@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Condition, Document, Name, ObjectMeta, Ratio
+from fastserve.api.meta import Conditions, Document, Name, ObjectMeta, Ratio
 
 
 class Task(StrEnum):
@@ -119,6 +119,15 @@ class ModelPoolSpec(Document):
             )
         return self
 
+    @model_validator(mode="after")
+    def _enough_may_answer(self) -> "ModelPoolSpec":
+        if self.combination.min_members > self.selection.top_k:
+            raise ValueError(
+                f"combination.minMembers {self.combination.min_members} is more than selection.topK"
+                f" {self.selection.top_k}: no request could ever be answered"
+            )
+        return self
+
     @property
     def method(self) -> Method:
         """The combination method, the task's default where none is written."""
@@ -130,7 +139,7 @@ class ModelPoolStatus(Document):
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """Generation of the spec that this status speaks of."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready, Accepted, MembersReady and RouterReady."""
     members: Annotated[int, Field(ge=0)] = 0
     """Sub-models that name this pool."""

@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Condition, Document, Failure, LoadProgress, Name, ObjectMeta
+from fastserve.api.meta import Conditions, Document, Failure, LoadProgress, Name, ObjectMeta
 
 StorageUri = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^file://.+")]
 """Where files lie. ``file://`` with an absolute path, or one relative to the YAML file."""
+SHARED_RESOURCE_MARKS = ("/mig-", ".shared")
+"""What the names of partitioned and time-sliced GPU resources contain, as NVIDIA's device plugin names
+them. Ranks need whole GPUs that see each other."""
 Example = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -65,6 +68,11 @@ class Gpu(Document):
     resource_name: Annotated[str, Field(min_length=1, max_length=253)] = "nvidia.com/gpu"
     """Extended resource that is asked for. Shared or partitioned ones (MIG) only with one rank."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether the resource is a part of a GPU."""
+        return any(mark in self.resource_name for mark in SHARED_RESOURCE_MARKS)
+
 
 class SubModelSpec(Document):
     """What the sub-model is to be."""
@@ -73,7 +81,10 @@ class SubModelSpec(Document):
     """The pool that this sub-model belongs to; immutable."""
     description: Annotated[str, Field(max_length=1024)] = ""
     """One sentence for people."""
-    examples: Annotated[tuple[Example, ...], Field(max_length=256)] = ()
+    examples: Annotated[
+        tuple[Example, ...],
+        Field(max_length=256, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = ()
     """Texts that this sub-model should answer; they are its meaning for the router."""
     examples_from: ExamplesFrom | None = None
     """More such texts, from a file."""
@@ -94,13 +105,22 @@ class SubModelSpec(Document):
             raise ValueError("examples or examplesFrom is required: they tell what the sub-model is about")
         return self
 
+    @model_validator(mode="after")
+    def _ranks_have_whole_gpus(self) -> "SubModelSpec":
+        if self.gpu is not None and self.gpu.shared and self.parallelism.tensor > 1:
+            raise ValueError(
+                f"parallelism.tensor {self.parallelism.tensor} needs whole GPUs;"
+                f" gpu.resourceName {self.gpu.resource_name} is a part of one (allowed: tensor 1)"
+            )
+        return self
+
 
 class SubModelStatus(Document):
     """What is so."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """Generation of the spec that this status speaks of."""
-    conditions: tuple[Condition, ...] = ()
+    conditions: Conditions = ()
     """Ready, Accepted and Progressing."""
     replicas: Annotated[int, Field(ge=0)] = 0
     """Replicas that exist."""
