@@ -1,0 +1,123 @@
+"""From errors to answers: one table of reasons and status codes, and the answer record itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fastserve.errors import (
+    BackendError,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+    FastServeError,
+    RequestError,
+)
+
+STATUS: dict[str, int] = {
+    "BadRequest": 400,
+    "BadJson": 400,
+    "UnknownField": 400,
+    "MissingField": 400,
+    "WrongType": 400,
+    "OutOfRange": 400,
+    "TextEmpty": 400,
+    "TextNotUtf8": 400,
+    "BadTensor": 400,
+    "PathUnknown": 404,
+    "ModelUnknown": 404,
+    "MethodNotAllowed": 405,
+    "RequestTimeout": 408,
+    "BodyTooLarge": 413,
+    "UrlTooLong": 414,
+    "NoMatch": 422,
+    "QueueFull": 429,
+    "HeadersTooLarge": 431,
+    "Internal": 500,
+    "RouterStarting": 503,
+    "NoMemberReady": 503,
+    "MemberUnavailable": 503,
+    "MembersFailed": 503,
+    "DeadlineExceeded": 504,
+    "TooFewAnswers": 504,
+}
+"""Every reason a door can answer with."""
+
+PHRASES: dict[int, str] = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+BACKEND_REASONS: dict[type[BackendError], str] = {
+    BackendOverloaded: "QueueFull",
+    BackendTimeout: "DeadlineExceeded",
+    BackendUnavailable: "MemberUnavailable",
+    BackendError: "MembersFailed",
+}
+"""What a failed call to a backend is called at the door."""
+
+RETRY_AFTER_SECONDS: dict[int, int] = {429: 1, 503: 1}
+"""Sent as Retry-After; ready or not, overloaded or not is looked at every second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer. `headers` are names in lower case, without content-length."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+    reason: str = ""
+    """Why it is an error; empty for a good answer."""
+
+
+class Refusal(RequestError):
+    """A request that is answered with an error; `details` are added to the JSON body."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        details: Mapping[str, object] | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(STATUS[reason], reason, message)
+        self.details = details or {}
+        self.headers = headers
+
+
+def refusal_of(error: FastServeError) -> Refusal:
+    """The door's word for an error of the tree."""
+    if isinstance(error, Refusal):
+        return error
+    for kind in type(error).__mro__:
+        if kind in BACKEND_REASONS:
+            return Refusal(BACKEND_REASONS[kind], str(error))
+    return Refusal("Internal", str(error))
+
+
+def error_answer(refusal: Refusal) -> Answer:
+    """``{"error": …, "reason": …}`` with the status of the table; Retry-After where waiting helps."""
+    document = {"error": refusal.message, "reason": refusal.reason, **refusal.details}
+    headers = refusal.headers
+    seconds = RETRY_AFTER_SECONDS.get(refusal.status)
+    if seconds is not None:
+        headers = (*headers, ("retry-after", str(seconds)))
+    return Answer(refusal.status, msgspec.json.encode(document), headers, reason=refusal.reason)
+
+
+def json_answer(document: object, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    return Answer(200, msgspec.json.encode(document), headers)
