@@ -1,7 +1,6 @@
 """Entry of the `fastserve` command; the only place of the command that reads the environment."""
 
 import os
-import sys
 
 from fastserve.cli.app import application
 from fastserve.cli.surroundings import Surroundings
@@ -22,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

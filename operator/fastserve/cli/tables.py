@@ -21,7 +21,10 @@ STYLES = {
 
 def status(overview: Overview) -> RenderableType:
     """One table for each pool, and below it why what is not ready is not."""
-    return Group(*(part for pool in overview.pools for part in (_pool(pool), *_reasons(pool))))
+    parts: list[RenderableType] = []
+    for pool in overview.pools:
+        parts += [_pool(pool), *_reasons(pool)]
+    return Group(*parts)
 
 
 def _pool(pool: PoolOverview) -> Table:
