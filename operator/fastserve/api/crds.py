@@ -170,14 +170,14 @@ def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
     return (_definition(ModelPool, "fsp", pool), _definition(SubModel, "fss", sub_model))
 
 
-def crd_files() -> dict[str, str]:
+def render() -> dict[str, str]:
     """File name to YAML text, as checked in under ``crds/``."""
     return {f"{crd['metadata']['name']}.yaml": HEADER + _yaml(crd) for crd in custom_resource_definitions()}
 
 
 def crd_manifest() -> str:
     """Both definitions as one multi-document YAML text, to be piped into ``kubectl apply -f -``."""
-    return "---\n".join(crd_files().values())
+    return "---\n".join(render().values())
 
 
 def _yaml(document: dict[str, Any]) -> str:
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("crds"), help="folder of the YAML files")
     options = parser.parse_args(arguments)
     return write_or_compare(
-        {options.output / name: text for name, text in crd_files().items()},
+        {options.output / name: text for name, text in render().items()},
         mode="compare" if options.check else "write",
     )
 
