@@ -1,0 +1,135 @@
+"""What the sidecar does next with its Triton. Pure: what is seen in, one action out.
+
+Load the target beside whatever serves, prove it by an inference, switch, let the old one finish, unload
+it, remove its files. The same rule brings a Triton back that died, because nothing that Triton does not
+show as READY counts as loaded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fastserve.api.engine import EngineConfig
+from fastserve.api.modelpool import Task
+from fastserve.api.routes import Target
+
+READY = "READY"
+GOING = ("LOADING", "UNLOADING")
+MOST_BACKOFF_SECONDS = 30.0
+SILENT_SECONDS = 1.5
+"""An engine whose socket does not answer for so long, while its model fails, is dead and is loaded anew."""
+
+
+class Kind(StrEnum):
+    REST = "Rest"
+    WAIT = "Wait"
+    LOAD = "Load"
+    PROVE = "Prove"
+    SWITCH = "Switch"
+    UNLOAD = "Unload"
+    REMOVE = "Remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step, and why. `model` is a name in Triton."""
+
+    kind: Kind
+    model: str = ""
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that the next step depends on. Times are seconds of one clock.
+
+    `index` is Triton's repository index; `proved` are models whose inference answered since they were
+    loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
+    target fails and its engine's socket is silent.
+    """
+
+    now: float
+    live: bool
+    target: str | None
+    index: Mapping[str, str]
+    serving: str | None = None
+    loading: str | None = None
+    proved: frozenset[str] = frozenset()
+    rendered: frozenset[str] = frozenset()
+    in_flight: Mapping[str, int] | None = None
+    retry_at: float = 0.0
+    dead_since: float | None = None
+
+
+def next_action(seen: Seen) -> Action:
+    """The one next step."""
+    if not seen.live:
+        return Action(Kind.WAIT, because="Triton is not live")
+    if seen.loading is not None:
+        return Action(Kind.WAIT, seen.loading, f"{seen.loading} is being loaded")
+    if seen.target is None:
+        return Action(Kind.REST, because="the route table names no version for this router")
+    return _towards(seen, seen.target) or _tidy(seen, seen.target)
+
+
+def _towards(seen: Seen, target: str) -> Action | None:
+    """The next step until the target serves; None when it does."""
+    state = seen.index.get(target)
+    if state in GOING:
+        return Action(Kind.WAIT, target, f"Triton shows {target} as {state}")
+    if state == READY:
+        return _prove(seen, target)
+    if seen.now < seen.retry_at:
+        return Action(Kind.WAIT, target, f"{target} failed to load and is tried again soon")
+    return Action(Kind.LOAD, target, f"{target} is not loaded")
+
+
+def _prove(seen: Seen, target: str) -> Action | None:
+    """The next step for a target that Triton holds: being READY there proves nothing."""
+    if seen.dead_since is not None and seen.now - seen.dead_since >= SILENT_SECONDS:
+        return Action(Kind.UNLOAD, target, f"the engine of {target} is dead")
+    if target in seen.proved:
+        return None if seen.serving == target else Action(Kind.SWITCH, target, f"{target} answers")
+    if seen.now < seen.retry_at:
+        return Action(Kind.WAIT, target, f"{target} is loaded and did not answer yet")
+    return Action(Kind.PROVE, target, f"{target} is loaded and must answer once")
+
+
+def _tidy(seen: Seen, target: str) -> Action:
+    """Unload what nobody uses any more, then remove its files."""
+    in_flight = seen.in_flight or {}
+    for name in sorted((set(seen.index) | seen.rendered) - {target}):
+        state = seen.index.get(name)
+        if state == READY and in_flight.get(name, 0) == 0:
+            return Action(Kind.UNLOAD, name, f"{name} was replaced by {target}")
+        if state == READY or state in GOING:
+            return Action(Kind.WAIT, name, f"{name} finishes its requests")
+        if name in seen.rendered:
+            return Action(Kind.REMOVE, name, f"{name} is unloaded")
+    return Action(Kind.REST, target, f"{target} serves")
+
+
+def backoff(failures: int) -> float:
+    """Seconds until the next try after so many failures in a row: 1, 2, 4 … 30."""
+    return float(min(MOST_BACKOFF_SECONDS, 2.0 ** (failures - 1)))
+
+
+def model_files(target: Target, task: Task, checkpoint: str, socket: str) -> dict[str, str]:
+    """Triton's model folder of a version: relative path to text."""
+    engine = target.engine
+    config = EngineConfig(
+        task=str(task),
+        devices=engine.devices,
+        python=engine.python,
+        checkpoint=checkpoint,
+        socket=socket,
+        allow_cpu=engine.allow_cpu,
+        max_tokens=engine.max_tokens,
+        threads_per_rank=engine.threads_per_rank,
+    )
+    return {**target.files, "engine.json": config.to_json()}
+
+
+def socket_name(target: Target) -> str:
+    """Short, because the path of a Unix socket is: the start of the digest."""
+    return f"{target.digest[:8]}.sock"

@@ -1,0 +1,73 @@
+"""What a router counts: Prometheus metrics in a registry of its own, names ``fastserve_*``, base units."""
+
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+SLOW = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+class Metrics:
+    """All metrics of one router. Children with labels are looked up once and kept."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        into = self.registry
+        self._requests = Counter(
+            "fastserve_requests", "Requests at the data port.", ("code", "reason"), registry=into
+        )
+        self.duration = Histogram(
+            "fastserve_request_duration_seconds",
+            "From a whole request to its answer.",
+            buckets=FAST,
+            registry=into,
+        )
+        self.queue = Histogram(
+            "fastserve_queue_duration_seconds",
+            "Wait for a place in this router's own Triton.",
+            buckets=FAST,
+            registry=into,
+        )
+        self.selecting = Histogram(
+            "fastserve_selection_duration_seconds",
+            "From an encoded text to the choice.",
+            buckets=FAST,
+            registry=into,
+        )
+        self._selections = Counter(
+            "fastserve_selection", "Choices, by sub-model.", ("submodel", "decision"), registry=into
+        )
+        self._inference = Histogram(
+            "fastserve_inference_duration_seconds",
+            "Inference in this router's own Triton, without the wait.",
+            ("submodel",),
+            buckets=FAST,
+            registry=into,
+        )
+        self.in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port now.", registry=into)
+        self.load = Histogram(
+            "fastserve_model_load_seconds",
+            "Loading of a version until it answered.",
+            buckets=SLOW,
+            registry=into,
+        )
+        self._healthy = Gauge(
+            "fastserve_member_healthy", "Whether a replica is ready.", ("member",), registry=into
+        )
+        self.restarts = Counter(
+            "fastserve_engine_restarts", "Restarts of the engine's ranks after one died.", registry=into
+        )
+        # Labels come from the route table and the table of reasons, so these stay small.
+        self.requests = lru_cache(maxsize=256)(self._requests.labels)
+        self.selections = lru_cache(maxsize=1024)(self._selections.labels)
+
+    def inference(self, member: str) -> Histogram:
+        return self._inference.labels(member)
+
+    def healthy(self, member: str, ready: bool) -> None:
+        self._healthy.labels(member).set(1.0 if ready else 0.0)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,117 @@
+"""Who else is there: a file with the pool's routers, and their health.
+
+{"peers": [{"instance": "…", "member": "…" or null, "address": "host:port", "admin": "host:port"}]}
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from fastserve.router.replicas import PeerReplica
+from fastserve.router.table import WatchedFile
+
+POLL_SECONDS = 0.5
+PROBE_TICK_SECONDS = 0.1
+log = logging.getLogger(__name__)
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """One router of the pool. `member` is null for a stand-by router, which serves no sub-model."""
+
+    instance: str
+    address: str
+    admin: str
+    member: str | None = None
+
+
+class PeerList(msgspec.Struct, frozen=True):
+    peers: tuple[Peer, ...]
+
+
+class PeerSource(Protocol):
+    """Where peers are learnt from: a file locally, EndpointSlices on a cluster."""
+
+    def changed(self) -> tuple[Peer, ...] | None:
+        """All peers where they changed since the last call, else None. Raises ValueError, OSError."""
+        ...
+
+
+class PeerFile:
+    """PeerSource over a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = WatchedFile(path)
+
+    def changed(self) -> tuple[Peer, ...] | None:
+        text = self._file.changed()
+        return None if text is None else msgspec.json.decode(text, type=PeerList).peers
+
+
+class Peers:
+    """The peers that serve sub-models, by instance; never this router itself."""
+
+    def __init__(self, own_instance: str, on_health: Callable[[str, bool], None]) -> None:
+        self.replicas: dict[str, PeerReplica] = {}
+        self.by_member: dict[str, list[PeerReplica]] = {}
+        self.error = ""
+        self._own = own_instance
+        self._on_health = on_health
+
+    def of(self, member: str) -> list[PeerReplica]:
+        return self.by_member.get(member, [])
+
+    def replace(self, peers: tuple[Peer, ...]) -> None:
+        """Take over a new list; who stays keeps connections and health."""
+        kept: dict[str, PeerReplica] = {}
+        for peer in peers:
+            if peer.member is None or peer.instance == self._own:
+                continue
+            old = self.replicas.get(peer.instance)
+            same = old is not None and (old.address, old.admin, old.member) == (
+                peer.address,
+                peer.admin,
+                peer.member,
+            )
+            kept[peer.instance] = (
+                old if old and same else PeerReplica(peer.instance, peer.member, peer.address, peer.admin)
+            )
+        for instance, replica in self.replicas.items():
+            if kept.get(instance) is not replica:
+                replica.close()
+        self.replicas = kept
+        self.by_member = {}
+        for replica in kept.values():
+            self.by_member.setdefault(replica.member, []).append(replica)
+
+    async def watch(self, source: PeerSource) -> None:
+        """Follow the source for ever."""
+        while True:
+            try:
+                peers = source.changed()
+                self.error = ""
+            except (OSError, ValueError) as error:
+                peers, self.error = None, f"the list of peers cannot be read: {error}"
+            if peers is not None:
+                self.replace(peers)
+                log.info("peers changed", extra={"peers": len(self.replicas)})
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def probe(self) -> None:
+        """Look at every peer once a second, and more often at one that fails, for ever."""
+        while True:
+            replicas = tuple(self.replicas.values())
+            before = {one.instance: one.ready for one in replicas}
+            await asyncio.gather(*(one.probe_when_due() for one in replicas))
+            for one in replicas:
+                self._on_health(one.member, any(peer.ready for peer in self.of(one.member)))
+                if one.ready != before[one.instance]:
+                    log.info("peer changed", extra={"peer": one.instance, "ready": one.ready})
+            await asyncio.sleep(PROBE_TICK_SECONDS)
+
+    def close(self) -> None:
+        for replica in self.replicas.values():
+            replica.close()

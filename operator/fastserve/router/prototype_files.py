@@ -1,0 +1,90 @@
+"""Where prototypes lie, and the examples they are made of."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import msgspec
+import numpy as np
+
+from fastserve.api.identity import digest_of
+from fastserve.api.routes import Meaning
+from fastserve.errors import CheckpointError
+from fastserve.router.prototypes import SEED, Vectors
+
+MAX_EXAMPLES = 20_000
+"""Read from one file; prototypes do not get better with more."""
+
+
+def prototype_key(encoder_digest: str, meaning: Meaning, max_tokens: int) -> str:
+    """Name under which the prototypes of a meaning are kept: all that they depend on."""
+    return digest_of(
+        {"encoder": encoder_digest, "examples": meaning.digest, "seed": SEED, "maxTokens": max_tokens}
+    )
+
+
+def read_prototypes(folder: Path, key: str) -> Vectors | None:
+    """float32 [n, d] of unit length, or None where they are not there yet."""
+    try:
+        rows = np.load(folder / f"{key}.npy", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if rows.ndim != 2 or len(rows) == 0:
+        return None
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def write_prototypes(folder: Path, key: str, rows: Vectors) -> None:
+    """Store them whole or not at all: other routers wait for this file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{key}.{os.getpid()}"
+    with part.open("wb") as file:
+        np.save(file, rows)
+    part.replace(folder / f"{key}.npy")
+
+
+def read_examples(meaning: Meaning) -> list[str]:
+    """All example texts of a meaning. Raises CheckpointError, naming the file and the line at fault."""
+    texts = list(meaning.examples)
+    if meaning.storage_uri:
+        texts += _read_file(local_path(meaning.storage_uri))
+    if not texts:
+        raise CheckpointError("there are no examples")
+    return texts[:MAX_EXAMPLES]
+
+
+def local_path(uri: str) -> Path:
+    """The path of a file:// URI. Raises CheckpointError for any other."""
+    parts = urlparse(uri)
+    if parts.scheme != "file":
+        raise CheckpointError(f"{uri} is not a file:// URI")
+    return Path(unquote(parts.netloc + parts.path))
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CheckpointError(f"examples file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"examples file {path} is not UTF-8 at byte {error.start}") from error
+    texts = []
+    for number, line in enumerate(lines, 1):
+        stripped = line.strip()
+        if stripped:
+            texts.append(_text_of(stripped, f"{path}:{number}"))
+    return texts
+
+
+def _text_of(line: str, place: str) -> str:
+    """A line is a text, or a JSON object with a field "text"."""
+    if not line.startswith("{"):
+        return line
+    try:
+        document = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise CheckpointError(f"{place}: {error}") from error
+    text = document.get("text")
+    if not isinstance(text, str):
+        raise CheckpointError(f'{place}: the field "text" is missing')
+    return text

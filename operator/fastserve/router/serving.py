@@ -1,0 +1,168 @@
+"""Inference in this router's own Triton: the bounded queue, the version that serves, and its health."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.router.admission import Gate
+from fastserve.router.health import Event, HealthState, probe_due, probing, step
+from fastserve.router.metrics import Metrics
+from fastserve.router.oip import Scores
+from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.triton import TritonInference
+
+PROBE_TEXT = b"ready?"
+PROBE_SECONDS = 5.0
+IDLE_TICK_SECONDS = 0.1
+PROVE_SECONDS = 30.0
+"""The first inference after a load may be slow: memory is touched and kernels are chosen then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One version that answered. `name` is its name in Triton; `width` is how many scores a text gets."""
+
+    name: str
+    digest: str
+    version: str
+    output: str
+    labels: tuple[str, ...]
+    width: int
+    max_batch: int
+
+
+class OwnReplica:
+    """This router's own Triton as a replica of its sub-model.
+
+    `current` has one writer, the sidecar; whoever holds a place at the gate takes it once.
+    """
+
+    def __init__(self, member: str, triton: TritonInference, metrics: Metrics) -> None:
+        self.member = member
+        self.gate = Gate(64, 256)
+        self.current: Serving | None = None
+        self.health = HealthState()
+        self.by_version: Counter[str] = Counter()
+        self.requests = 0
+        self.failures = 0
+        self._triton = triton
+        self._metrics = metrics
+        self._inference = metrics.inference(member)
+
+    @property
+    def ready(self) -> bool:
+        return self.current is not None and self.health.ready
+
+    @property
+    def in_flight(self) -> int:
+        return self.gate.in_flight + self.gate.waiting
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.current.labels if self.current else ()
+
+    @property
+    def version(self) -> str:
+        return self.current.version if self.current else ""
+
+    def switch(self, serving: Serving | None) -> None:
+        """Exchange the version; requests that hold the old one finish there."""
+        self.current = serving
+        if serving is not None:
+            self.note(Event.ANSWERED)
+
+    def note(self, event: Event) -> None:
+        self.health = step(self.health, event, asyncio.get_running_loop().time())
+
+    async def infer(self, call: MemberCall) -> MemberOutput:
+        """Raises BackendUnavailable where nothing serves, and what Triton's answer means."""
+        serving = self._usable()
+        self.requests += 1
+        try:
+            if len(call.texts) <= serving.max_batch:
+                return await self._one(call.texts, call.deadline)
+            return await self._many(call, serving.max_batch)
+        except BackendError:
+            self.failures += 1
+            raise
+
+    async def prove(self, serving: Serving) -> Scores:
+        """One real inference of a version that does not serve yet. Raises BackendError."""
+        return await self._triton.infer(serving.name, (PROBE_TEXT,), serving.output, PROVE_SECONDS)
+
+    async def watch(self) -> None:
+        """Probe what serves, where nothing else proved lately that it answers, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self.current is not None and probe_due(self.health, loop.time()):
+                await self._probe(self.current)
+            await asyncio.sleep(IDLE_TICK_SECONDS)
+
+    def _usable(self) -> Serving:
+        if self.current is None or not self.health.ready:
+            raise BackendUnavailable(f"{self.member} is not ready at this router")
+        return self.current
+
+    async def _many(self, call: MemberCall, size: int) -> MemberOutput:
+        chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
+        outputs = await asyncio.gather(
+            *(self._one(chunk, call.deadline) for chunk in chunks), return_exceptions=True
+        )
+        parts = []
+        for output in outputs:
+            if isinstance(output, BaseException):
+                raise output
+            parts.append(output)
+        if any(part.labels != parts[0].labels for part in parts):
+            raise BackendUnavailable(f"{self.member} changed its version while it answered")
+        scores = np.concatenate([part.scores for part in parts])
+        return MemberOutput(parts[0].labels, scores, parts[0].version)
+
+    async def _one(self, texts: tuple[bytes, ...], deadline: float) -> MemberOutput:
+        loop = asyncio.get_running_loop()
+        waited = await self.gate.enter(deadline)
+        start = loop.time()
+        self._metrics.queue.observe(waited)
+        self.gate.sample(start, waited)
+        name = None
+        try:
+            serving = self._usable()
+            name = serving.name
+            self.by_version[name] += 1
+            scores = await self._triton.infer(name, texts, serving.output, deadline - start)
+        except BackendError as error:
+            self.note(_event_of(error))
+            raise
+        finally:
+            self.gate.leave()
+            if name is not None:
+                self.by_version[name] -= 1
+        end = loop.time()
+        self._inference.observe(end - start)
+        if self.health.health != "Ejected" or self.health.probe_at < start:
+            self.health = step(self.health, Event.ANSWERED, end)
+        return MemberOutput(serving.labels, scores, serving.version)
+
+    async def _probe(self, serving: Serving) -> None:
+        self.health = probing(self.health)
+        try:
+            await self._triton.infer(serving.name, (PROBE_TEXT,), serving.output, PROBE_SECONDS)
+        except BackendTimeout:
+            event = Event.FAILED
+        except BackendError as error:
+            event = _event_of(error)
+        else:
+            event = Event.ANSWERED
+        if self.current is serving:
+            self.note(event)
+
+
+def _event_of(error: BackendError) -> Event:
+    if isinstance(error, BackendUnavailable):
+        return Event.UNREACHABLE
+    if isinstance(error, (BackendTimeout, BackendOverloaded)):
+        return Event.LATE
+    return Event.FAILED

@@ -1,0 +1,79 @@
+"""The route table as this router reads it: one immutable snapshot, exchanged as one reference."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fastserve.api.identity import digest_of
+from fastserve.api.modelpool import Task
+from fastserve.api.routes import Member, RouteTable
+from fastserve.router.selection import Rules
+
+_BATCH = re.compile(r"^\s*max_batch_size\s*:\s*(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshot:
+    """A route table with what every request asks of it worked out once."""
+
+    table: RouteTable
+    digest: str
+    rules: Rules
+    members: dict[str, Member]
+    names: tuple[str, ...]
+
+    @staticmethod
+    def of(table: RouteTable) -> "TableSnapshot":
+        selection = table.selection
+        rules = Rules(
+            selection.top_k, float(selection.min_score), selection.policy, selection.fallback.sub_model
+        )
+        members = {member.name: member for member in table.members}
+        digest = digest_of(table.model_dump(mode="json"))
+        return TableSnapshot(table, digest, rules, members, tuple(members))
+
+    @property
+    def output(self) -> str:
+        """Name of the tensor that members answer with."""
+        return "embedding" if self.table.task is Task.EMBEDDING else "scores"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors at the door."""
+        return ("embedding",) if self.table.task is Task.EMBEDDING else ("scores", "labels")
+
+
+def parse_table(text: str) -> TableSnapshot:
+    """Raises ValueError with a sentence where the text is no route table."""
+    try:
+        return TableSnapshot.of(RouteTable.model_validate_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise ValueError(f"{place}: {first['msg']}") from error
+
+
+def max_batch(member: Member) -> int:
+    """Texts that the member's Triton takes at once, from its config.pbtxt; 1 where it does not say."""
+    found = _BATCH.search(member.target.files.get("config.pbtxt", ""))
+    return max(1, int(found[1])) if found else 1
+
+
+class WatchedFile:
+    """A file that is read again when it changed, by its identity, size and time of change."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def changed(self) -> str | None:
+        """The text where it is new, else None. Raises OSError where it cannot be read."""
+        stat = self.path.stat()
+        mark = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if mark == self._seen:
+            return None
+        text = self.path.read_text(encoding="utf-8")
+        self._seen = mark
+        return text

@@ -1,0 +1,146 @@
+"""This router's own Triton: model control over gRPC, inference over raw HTTP/1.1.
+
+Control goes over gRPC because load and unload over HTTP stall live requests for seconds. Inference goes
+over HTTP because it costs a quarter of the CPU there (docs/decisions/0002-http-stack.md).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import tritonclient.grpc.aio as triton_grpc
+from tritonclient.utils import InferenceServerException
+
+from fastserve.errors import (
+    BackendError,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+    EngineError,
+)
+from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
+from fastserve.router.upstream import Upstream
+
+CONTROL_SECONDS = 2.0
+"""For questions. Loading has its own, longer bound."""
+LOAD_SECONDS = 660.0
+"""More than the engine's own bound, so that the engine is the one to say why."""
+_REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
+_WRAPPERS = frozenset({"TritonModelException", "InvalidArgument", "InternalError", "RuntimeError"})
+
+
+class LoadFailed(EngineError):
+    """A load that Triton refused; `reason` is the engine's own word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class TritonControl(Protocol):
+    """What the sidecar needs of Triton's model control. Every method raises BackendUnavailable."""
+
+    async def live(self) -> bool: ...
+
+    async def index(self) -> dict[str, str]:
+        """State of every model in the repository that was ever loaded: READY, LOADING, UNAVAILABLE, …"""
+        ...
+
+    async def load(self, name: str) -> None:
+        """Returns when the model is loaded. Raises LoadFailed with the engine's reason."""
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Returns when the unloading began; only the index tells when it is done."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class GrpcTritonControl:
+    """TritonControl over tritonclient.grpc.aio."""
+
+    def __init__(self, address: str) -> None:
+        self._client = triton_grpc.InferenceServerClient(address)
+
+    async def live(self) -> bool:
+        try:
+            return bool(await self._client.is_server_live(client_timeout=CONTROL_SECONDS))
+        except InferenceServerException:
+            return False
+
+    async def index(self) -> dict[str, str]:
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=CONTROL_SECONDS)
+        except InferenceServerException as error:
+            raise BackendUnavailable(f"Triton's repository index: {error}") from error
+        states: dict[str, str] = {}
+        for model in index.models:
+            if model.state:
+                states[model.name] = model.state
+        return states
+
+    async def load(self, name: str) -> None:
+        try:
+            await self._client.load_model(name, client_timeout=LOAD_SECONDS)
+        except InferenceServerException as error:
+            if error.status() in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED"):
+                raise BackendUnavailable(f"Triton went away while {name} was loaded") from error
+            raise load_failure(str(error.message())) from error
+
+    async def unload(self, name: str) -> None:
+        try:
+            await self._client.unload_model(name, client_timeout=CONTROL_SECONDS)
+        except InferenceServerException as error:
+            raise BackendUnavailable(f"Triton did not unload {name}: {error}") from error
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def load_failure(text: str) -> LoadFailed:
+    """The engine's ``Reason: sentence`` in what Triton wraps around it."""
+    for found in _REASON.finditer(text):
+        reason, sentence = found["reason"], found["text"].strip()
+        while (inner := _REASON.match(sentence)) and reason in _WRAPPERS:
+            reason, sentence = inner["reason"], inner["text"].strip()
+        if reason not in _WRAPPERS:
+            return LoadFailed(reason, sentence)
+    return LoadFailed("LoadFailed", text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
+
+
+class TritonInference:
+    """Inference in this router's own Triton."""
+
+    def __init__(self, address: str) -> None:
+        self._upstream = Upstream(address)
+
+    async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+        """Scores, float32 [n, L], of n texts. Raises BackendError and its children."""
+        lines, body = infer_body(texts, (len(texts), 1), (output,))
+        reply = await self._upstream.post(f"/v2/models/{model}/infer", lines, body, seconds)
+        if reply.status != 200:
+            raise triton_error(reply.status, reply.body)
+        result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH))
+        if len(result.scores) != len(texts):
+            raise BackendError(f"Triton answered {len(result.scores)} rows for {len(texts)} texts")
+        return result.scores
+
+    def close(self) -> None:
+        self._upstream.close()
+
+
+def triton_error(status: int, body: bytes) -> BackendError:
+    """What Triton's answer means, for who waits and for the model's health."""
+    try:
+        text = str(msgspec.json.decode(body)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        text = body[:200].decode("latin-1")
+    if "exceeds maximum queue size" in text.lower():
+        return BackendOverloaded(text)
+    if "timeout expired" in text.lower():
+        return BackendTimeout(text)
+    if status in (404, 503) or "unknown model" in text:
+        return BackendUnavailable(text)
+    return BackendError(text)
