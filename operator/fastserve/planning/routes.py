@@ -1,0 +1,117 @@
+"""The route table of a pool: who its members are, what they are about, what their pods are to load."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastserve.api.identity import digest_of, triton_model_name
+from fastserve.api.modelpool import ModelPool, Task
+from fastserve.api.routes import MAX_TABLE_BYTES, EngineTarget, Meaning, Member, RouteTable, Target
+from fastserve.api.submodel import SubModel
+from fastserve.errors import InvalidSpec
+from fastserve.planning.facts import CheckpointFacts, EngineHome
+from fastserve.planning.sharding import wanted_devices
+from fastserve.planning.triton import model_files
+
+BATCHES_IN_TRITON = 2
+"""Batches' worth of requests that a router keeps in its Triton: one is computed, the next one gathers."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A sub-model that can be served. `examples_digest` identifies the file of ``examplesFrom``."""
+
+    sub_model: SubModel
+    checkpoint: CheckpointFacts
+    examples_digest: str = ""
+
+
+@dataclass(frozen=True)
+class EngineSetting:
+    """What all engines of a plan share."""
+
+    home: EngineHome
+    threads_per_rank: int
+
+
+def route_table(pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSetting) -> RouteTable:
+    """The table, members by name. Raises InvalidSpec where it is larger than its carrier takes."""
+    spec = pool.spec
+    table = RouteTable(
+        pool=pool.metadata.name,
+        generation=pool.metadata.generation,
+        task=spec.task,
+        selection=spec.selection,
+        method=spec.method,
+        deadline_millis=spec.combination.deadline_millis,
+        min_members=spec.combination.min_members,
+        limits=spec.router.limits,
+        members=tuple(
+            _member(one, spec.task, setting)
+            for one in sorted(accepted, key=lambda one: one.sub_model.metadata.name)
+        ),
+    )
+    _check_size(table)
+    return table
+
+
+def _check_size(table: RouteTable) -> None:
+    size = len(table.model_dump_json().encode())
+    if size > MAX_TABLE_BYTES:
+        raise InvalidSpec(
+            "spec.examples",
+            f"the route table of pool {table.pool} takes {size // 1024} KiB; keep the examples of its"
+            " sub-models in files (examplesFrom)",
+            f"at most {MAX_TABLE_BYTES // 1024} KiB",
+        )
+
+
+def _member(one: Accepted, task: Task, setting: EngineSetting) -> Member:
+    spec = one.sub_model.spec
+    return Member(
+        name=one.sub_model.metadata.name,
+        description=spec.description,
+        meaning=_meaning(one),
+        target=_target(one, task, setting),
+        max_concurrency=BATCHES_IN_TRITON * spec.engine.max_batch_size,
+    )
+
+
+def _meaning(one: Accepted) -> Meaning:
+    spec = one.sub_model.spec
+    uri = spec.examples_from.storage_uri if spec.examples_from else ""
+    identity = {"examples": spec.examples, "from": one.examples_digest or uri}
+    return Meaning(examples=spec.examples, storage_uri=uri, digest=digest_of(identity))
+
+
+def _target(one: Accepted, task: Task, setting: EngineSetting) -> Target:
+    spec, name = one.sub_model.spec, one.sub_model.metadata.name
+    digest = version_digest(one, task)
+    return Target(
+        digest=digest,
+        model_name=triton_model_name(name, digest),
+        version=spec.model.version or one.checkpoint.digest,
+        storage_uri=spec.model.storage_uri,
+        files=model_files(setting.home, spec, task),
+        engine=EngineTarget(
+            devices=wanted_devices(spec),
+            python=setting.home.python,
+            allow_cpu=spec.engine.allow_cpu,
+            max_tokens=spec.engine.max_tokens,
+            threads_per_rank=setting.threads_per_rank,
+        ),
+    )
+
+
+def version_digest(one: Accepted, task: Task) -> str:
+    """Identity of what a Triton holds. Whatever is in it makes every replica load again when it changes;
+    so the threads and the interpreter, which the machine and its neighbours decide, are left out."""
+    spec = one.sub_model.spec
+    return digest_of(
+        {
+            "storageUri": spec.model.storage_uri,
+            "version": spec.model.version or one.checkpoint.digest,
+            "engine": spec.engine.model_dump(mode="json", by_alias=True),
+            "devices": wanted_devices(spec),
+            "task": task,
+        }
+    )
