@@ -150,6 +150,6 @@ def _rejection(error: FastServeError) -> Rejection:
 
 
 def _sentence(decision: _Decision, ranks: int, threads: int) -> str:
-    served = f"{len(decision.accepted)} sub-models in {len(decision.instances)} instances of {ranks} ranks"
+    counts = f"{len(decision.accepted)} sub-models, {len(decision.instances)} instances, {ranks} ranks"
     refused = "".join(f"; {name} is rejected: {why.message}" for name, why in decision.rejected)
-    return f"{served}, {threads} CPU threads each{refused}"
+    return f"{counts}, CPU threads per rank: {threads}{refused}"

@@ -1,5 +1,6 @@
 """Triton's model folder and Triton's command line. Tried with Triton 2.51 (24.10)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -55,7 +56,7 @@ _MODEL = '''\
 import sys
 
 # Triton's stub ignores PYTHONPATH and virtual environments.
-sys.path[:0] = {paths!r}
+sys.path[:0] = {paths}
 
 from fastserve.engine.triton_model import TritonPythonModel  # noqa: E402, F401
 '''
@@ -75,7 +76,7 @@ def model_files(home: EngineHome, spec: SubModelSpec, task: Task) -> dict[str, s
     """The model folder, relative path to text; the router adds ``engine.json``."""
     return {
         "config.pbtxt": config_pbtxt(spec, task),
-        "1/model.py": _MODEL.format(paths=list(home.stub_paths)),
+        "1/model.py": _MODEL.format(paths=json.dumps(home.stub_paths, ensure_ascii=False)),
     }
 
 
