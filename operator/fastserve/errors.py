@@ -2,7 +2,8 @@
 
 FastServeError
 ├── InvalidSpec        what the user wrote cannot be served; waiting will not help
-├── CheckpointError    a checkpoint is missing, unreadable or not of the promised form
+├── CheckpointError    a checkpoint is unreadable or not of the promised form
+│   └── CheckpointMissing    there is none
 ├── EngineError        the engine could not load or answer
 │   ├── DeviceMissing  devices were asked for and are not visible
 │   └── RankDied       a rank process ended while it was needed
@@ -42,6 +43,10 @@ class InvalidSpec(FastServeError):
 
 class CheckpointError(FastServeError):
     reason = "CheckpointInvalid"
+
+
+class CheckpointMissing(CheckpointError):
+    reason = "CheckpointMissing"
 
 
 class EngineError(FastServeError):

@@ -71,7 +71,9 @@ def test_questions_reach_the_right_specialist(folder: Path, url: str) -> None:
 
 
 def test_the_open_inference_protocol_answers_for_the_pool_and_for_a_member(url: str) -> None:
-    body = {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["A cup final", "A comet"]}]}
+    body = {
+        "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["A cup final", "A comet"]}]
+    }
     for model in ("news", "science"):
         status, document, _ = post(f"{url}/v2/models/{model}/infer", body)
         assert status == 200, document
@@ -123,10 +125,17 @@ def test_a_corrupt_and_a_missing_checkpoint_do_not_take_their_neighbours_down(
         assert done.code == 0, done.err
         members = {member["subModel"]: member for member in other.pool()["members"]}
         phases = {name: member["phase"] for name, member in members.items()}
-        assert phases == {"world": "FailedToLoad", "sport": "Rejected", "business": "Ready", "science": "Ready"}
+        assert phases == {
+            "world": "FailedToLoad",
+            "sport": "Rejected",
+            "business": "Ready",
+            "science": "Ready",
+        }
         assert "CheckpointInvalid" in members["world"]["because"]
         assert "no checkpoint folder at" in members["sport"]["because"]
-        status, document, _ = post(f"{other.pool()['url']}/v1/predict", {"text": "The company cut its forecast"})
+        status, document, _ = post(
+            f"{other.pool()['url']}/v1/predict", {"text": "The company cut its forecast"}
+        )
         assert status == 200, document
     finally:
         other("down")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fastserve import __version__
-from fastserve.api.crds import render
+from fastserve.api.crds import crd_manifest
 from fastserve.cli import door, tables
 from fastserve.cli.logs import show_logs
 from fastserve.cli.running import the_session, up_and_watch
@@ -21,17 +21,24 @@ application = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
-    help="Many specialised models behind one endpoint: chosen by meaning, combined by weight, served by Triton.",
-    epilog="Start with `fastserve up -f examples/01-news/pool.yaml`, then `fastserve predict \"…\"`.",
+    help="Many specialised models, one endpoint: chosen by meaning, combined by weight, served by Triton.",
+    epilog='Start with `fastserve up -f examples/01-news/pool.yaml`, then `fastserve predict "…"`.',
 )
 
 Files = Annotated[
     list[Path],
-    typer.Option("--file", "-f", help="A YAML file with ModelPools and SubModels, or a folder of them. May be repeated."),
+    typer.Option(
+        "--file",
+        "-f",
+        help="A YAML file with ModelPools and SubModels, or a folder of them. May be repeated.",
+    ),
 ]
 State = Annotated[
     Path | None,
-    typer.Option("--state", help="Folder of this run: what runs, logs. Default: the platform's own. Also FASTSERVE_STATE."),
+    typer.Option(
+        "--state",
+        help="Folder of this run: what runs, logs. Default: the platform's own. Also FASTSERVE_STATE.",
+    ),
 ]
 Pool = Annotated[str | None, typer.Option("--pool", help="Which pool, where several run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the JSON document instead of a table.")]
@@ -40,7 +47,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the JSON document inst
 @application.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         out.print(__version__)
@@ -53,9 +60,18 @@ def root(
 def up(
     context: typer.Context,
     file: Files,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the pool answers; it runs on.")] = False,
-    port: Annotated[int, typer.Option(help="Port of the first pool's door; the next pool takes the next. 0: any.", min=0, max=65535)] = 8080,
-    triton: Annotated[Path | None, typer.Option(help="Folder of your own Triton (with bin/ and backends/python/).")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the pool answers; it runs on.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            help="Port of the first pool's door; the next pool takes the next. 0: any.", min=0, max=65535
+        ),
+    ] = 8080,
+    triton: Annotated[
+        Path | None, typer.Option(help="Folder of your own Triton (with bin/ and backends/python/).")
+    ] = None,
     state: State = None,
 ) -> None:
     """Run pools on this machine: real Tritons, real routers, the same YAML as on a cluster.
@@ -120,7 +136,9 @@ def route(
 @application.command()
 def logs(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Part of a process's name, e.g. a sub-model. Default: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Part of a process's name, e.g. a sub-model. Default: all.")
+    ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", help="Last lines of each log.", min=1)] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-F", help="Go on printing what is added.")] = False,
     state: State = None,
@@ -153,7 +171,7 @@ def validate(file: Files) -> None:
 @application.command()
 def crds() -> None:
     """Print the CustomResourceDefinitions, for `kubectl apply --server-side -f -`."""
-    out.print("---\n".join(render().values()), markup=False, highlight=False, end="")
+    typer.echo(crd_manifest(), nl=False)
 
 
 application.command()(train)

@@ -22,7 +22,9 @@ def the_session(folders: Folders) -> Session:
     """What runs; raises LocalError where nothing does."""
     session = read_session(folders.session_file)
     if session is None:
-        raise LocalError(f"Nothing runs here (state folder {folders.state}). Start with `fastserve up -f FILE`.")
+        raise LocalError(
+            f"Nothing runs here (state folder {folders.state}). Start with `fastserve up -f FILE`."
+        )
     return session
 
 
@@ -60,7 +62,9 @@ def _watch_loading(session: Session, folders: Folders, interrupted: _Interrupt) 
         while not interrupted.seen:
             now = read_session(folders.session_file)
             if now is None:
-                raise LocalError(f"The supervisor (pid {session.pid}) ended; see `fastserve logs supervisor`.")
+                raise LocalError(
+                    f"The supervisor (pid {session.pid}) ended; see `fastserve logs supervisor`."
+                )
             overview = look(now)
             live.update(tables.status(overview))
             if all(pool.settled for pool in overview.pools):

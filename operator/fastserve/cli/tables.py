@@ -66,11 +66,13 @@ def _ranks(member: MemberRow) -> str:
 
 
 def _reasons(pool: PoolOverview) -> list[Text]:
-    lines = [] if pool.ready else [Text(f"{pool.name}: {pool.because}", style="yellow")]
-    for member in pool.members:
-        if member.phase != "Ready" and member.because:
-            lines.append(Text(f"{member.sub_model}: {member.because}", style=STYLES.get(member.phase, "")))
-    return lines
+    of_pool = [] if pool.ready else [Text(f"{pool.name}: {pool.because}", style="yellow")]
+    of_members = [
+        Text(f"{member.sub_model}: {member.because}", style=STYLES.get(member.phase, ""))
+        for member in pool.members
+        if member.phase != "Ready" and member.because
+    ]
+    return of_pool + of_members
 
 
 def answer(document: dict[str, Any], most: int = 5) -> RenderableType:

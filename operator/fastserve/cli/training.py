@@ -17,17 +17,29 @@ from fastserve.local.environment import Installer
 def train(
     context: typer.Context,
     data: Annotated[list[Path], typer.Option(help='JSON Lines with "text" and "label". May be repeated.')],
-    output: Annotated[Path, typer.Option(help="Folder to write: a Hugging Face checkpoint and fastserve.json.")],
-    base: Annotated[Path | None, typer.Option(help="Checkpoint to start from. Default: all-MiniLM-L6-v2.")] = None,
-    head_only: Annotated[bool, typer.Option("--head-only", help="Train the head; leave the body as it is.")] = False,
+    output: Annotated[
+        Path, typer.Option(help="Folder to write: a Hugging Face checkpoint and fastserve.json.")
+    ],
+    base: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from. Default: all-MiniLM-L6-v2.")
+    ] = None,
+    head_only: Annotated[
+        bool, typer.Option("--head-only", help="Train the head; leave the body as it is.")
+    ] = False,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the data.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Texts in one step.", min=1)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="JSON Lines to validate on. Default: a share of the data.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without progress.", min=1)] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="JSON Lines to validate on. Default: a share of the data.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without progress.", min=1)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all.", min=1)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output folder that is not ours.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output folder that is not ours.")
+    ] = False,
 ) -> None:
     """Fine-tune a text classifier on JSON Lines; the folder it writes is what `model.storageUri` names."""
     surroundings: Surroundings = context.obj

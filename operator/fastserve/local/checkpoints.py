@@ -5,22 +5,22 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from fastserve.errors import CheckpointError
+from fastserve.errors import CheckpointError, CheckpointMissing
 from fastserve.planning.facts import CheckpointFacts
 
 ARTEFACT_FILE = "fastserve.json"
 
 
-def folder_of(storage_uri: str) -> Path:
-    """The folder that a ``file://`` URI names."""
+def path_of(storage_uri: str) -> Path:
+    """The file or folder that a ``file://`` URI names."""
     return Path(unquote(urlsplit(storage_uri).path))
 
 
 def read_facts(storage_uri: str) -> CheckpointFacts:
     """Facts of the checkpoint at `storage_uri`; raises CheckpointError with what is missing."""
-    folder = folder_of(storage_uri)
+    folder = path_of(storage_uri)
     if not folder.is_dir():
-        raise CheckpointError(f"no checkpoint folder at {folder}: train or copy one there")
+        raise CheckpointMissing(f"no checkpoint folder at {folder}: train or copy one there")
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     weights = sorted(folder.glob("*.safetensors"))
     if missing or not weights:

@@ -73,7 +73,9 @@ class Installer:
         """Triton from the wheel, or the one the user named; raises LocalError where it cannot run."""
         python = find_stub_python(self.say)
         stub = self._installed("stub", _target("stub", self.say, python.version), salt=python.version)
-        root = self.triton.resolve() if self.triton else self._installed("triton", _target("triton", self.say))
+        root = (
+            self.triton.resolve() if self.triton else self._installed("triton", _target("triton", self.say))
+        )
         home = _triton_in(root, python, stub, self.folders.data / "backends")
         _check_runs(home)
         return home
@@ -83,7 +85,9 @@ class Installer:
 
     def engine(self) -> Path:
         """The engine's interpreter; it sees this very fastserve through a link, and nothing else of ours."""
-        root = self._installed("engine", self._build_engine, salt=f"{self.torch_backend}:{fastserve.__file__}")
+        root = self._installed(
+            "engine", self._build_engine, salt=f"{self.torch_backend}:{fastserve.__file__}"
+        )
         return root / "venv" / "bin" / "python"
 
     def encoder(self, python: Path, weights: Path) -> Path:
@@ -131,7 +135,9 @@ class Installer:
 
 def without_hashes(pins: str) -> str:
     """Pins whose hashes and CUDA libraries are left out: another build of PyTorch has its own."""
-    lines = [line.rstrip(" \\") for line in pins.splitlines() if not line.lstrip().startswith(("--hash", "#"))]
+    lines = [
+        line.rstrip(" \\") for line in pins.splitlines() if not line.lstrip().startswith(("--hash", "#"))
+    ]
     return "\n".join(line for line in lines if not line.startswith(("nvidia-", "triton=", "cuda-"))) + "\n"
 
 
@@ -172,7 +178,9 @@ def _triton_in(root: Path, python: StubPython, stub_packages: Path, backends: Pa
     if wheel.is_dir():
         backend = _backend_with_stub(server, python, backends)
         binary.chmod(0o755)
-    return TritonHome(binary, backend.parent, ":".join(filter(None, libraries)), stub_packages, python.version)
+    return TritonHome(
+        binary, backend.parent, ":".join(filter(None, libraries)), stub_packages, python.version
+    )
 
 
 def _backend_with_stub(server: Path, python: StubPython, backends: Path) -> Path:

@@ -23,7 +23,7 @@ from fastserve.local.folders import Folders
 from fastserve.local.ports import LOOPBACK, check_free, free_ports
 from fastserve.planning.plan import Instance, PoolPlan
 from fastserve.planning.triton import ServerPlace, server_arguments
-from fastserve.router.peers import Peer, PeersFile
+from fastserve.router.peers import Peer, PeerList
 from fastserve.router.settings import RouterSettings
 
 MAX_SOCKET_PATH = 100
@@ -62,7 +62,9 @@ def launch(plans: Sequence[PoolPlan], ground: Ground, port: int) -> Launch:
 def _fresh(state: Path) -> None:
     """Clear what an earlier run left; logs are kept by being appended to."""
     if len(str(state / "run" / ("x" * 16))) > MAX_SOCKET_PATH:
-        raise LocalError(f"The state folder's path is too long for Unix sockets: {state}. Choose a shorter --state.")
+        raise LocalError(
+            f"The state folder's path is too long for Unix sockets: {state}. Choose a shorter --state."
+        )
     for name in ("pools", "run", "tritons"):
         shutil.rmtree(state / name, ignore_errors=True)
         (state / name).mkdir(parents=True)
@@ -99,18 +101,18 @@ class _PoolLaunch:
         """Write table, peers and settings; return the Tritons, their routers, and the door."""
         table = self._plan.table.model_dump_json(by_alias=True, indent=2)
         write_whole(self._folder / "routes.json", table)
-        peers = PeersFile(
+        peers = PeerList(
             peers=tuple(
-                Peer(instance=place.instance, member=place.member or "", address=place.data, admin=place.admin)
+                Peer(instance=place.instance, member=place.member, address=place.data, admin=place.admin)
                 for _, place in self._instances
             )
         )
         write_whole(self._folder / "peers.json", msgspec.json.encode(peers).decode())
-        tritons = [self._triton(place) for _, place in self._instances]
+        tritons = [self._triton(instance, place) for instance, place in self._instances]
         routers = [self._router(place) for _, place in self._instances]
         return [*tritons, *routers, self._router(self._door)]
 
-    def _triton(self, place: RouterPlace) -> ProcessSpec:
+    def _triton(self, instance: Instance, place: RouterPlace) -> ProcessSpec:
         home = self._ground.environment.triton
         http, grpc, metrics = self._tritons[place.instance]
         repository = self._repository(place)
@@ -128,7 +130,11 @@ class _PoolLaunch:
             name=f"{place.instance}-triton",
             kind=ProcessKind.TRITON,
             arguments=(str(home.binary), *server_arguments(where)),
-            environment={"LD_LIBRARY_PATH": home.library_path},
+            # Without GPUs allotted a model must not see any: the engine counts what is visible.
+            environment={
+                "LD_LIBRARY_PATH": home.library_path,
+                "CUDA_VISIBLE_DEVICES": ",".join(instance.layout.gpus),
+            },
             log=self._ground.folders.logs / f"{place.instance}-triton.log",
             shm_prefix=prefix,
         )

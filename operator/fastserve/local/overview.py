@@ -166,7 +166,7 @@ def _phase(state: RouterState) -> str:
 
 def _state(place: RouterPlace) -> RouterState | None:
     try:
-        with urllib.request.urlopen(f"http://{place.admin}/v1/state", timeout=STATE_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{place.admin}/v1/state", timeout=STATE_SECONDS) as answer:
             return RouterState.model_validate(json.load(answer))
     except (OSError, ValueError, urllib.error.URLError):
         return None

@@ -11,7 +11,8 @@ LOOPBACK = "127.0.0.1"
 
 def free_ports(count: int, but: Iterable[int] = ()) -> list[int]:
     """`count` different ports that nobody listens on now."""
-    taken, ports = set(but), []
+    taken: set[int] = set(but)
+    ports: list[int] = []
     with ExitStack() as held:
         while len(ports) < count:
             probe = held.enter_context(socket.socket())

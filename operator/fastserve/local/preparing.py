@@ -1,16 +1,18 @@
 """From files to plans: reads the YAML and the checkpoints it names, and asks the planner."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastserve.api.manifests import ManifestErrors, Manifests, Problem, check_set, parse, resolve_uris
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.submodel import SubModel
 from fastserve.errors import CheckpointError, LocalError
-from fastserve.local.checkpoints import read_facts
-from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine
-from fastserve.planning.plan import PoolPlan, plan
+from fastserve.local.checkpoints import path_of, read_facts
+from fastserve.local.environment import Environment
+from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
+from fastserve.planning.plan import PoolPlan, plan, what_is_left
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,81 @@ def read(paths: Sequence[Path]) -> Wanted:
     parts: list[Manifests] = []
     for file in files_of(paths):
         try:
-            parts.append(parse(file.read_text(encoding="utf-8"), str(file)))
+            parts.append(parse(_text(file), str(file)))
         except ManifestErrors as errors:
             problems.extend(errors.problems)
-        except UnicodeDecodeError as error:
-            problems.append(Problem(file=str(file), line=1, path="", message=f"not UTF-8: {error.reason}"))
-    if not problems:
-        problems.extend(check_set(parts))
+    problems.extend([] if problems else check_set(parts))
     if problems:
         raise ManifestErrors(tuple(problems))
     return _wanted(parts)
+
+
+def plans_for(wanted: Wanted, environment: Environment, machine: Machine) -> list[PoolPlan]:
+    """One plan for each pool; later pools get what the earlier ones leave of the machine.
+
+    Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory.
+    """
+    home = EngineHome(
+        python=str(environment.engine_python),
+        stub_paths=(str(environment.triton.stub_packages), str(environment.package)),
+    )
+    plans: list[PoolPlan] = []
+    for pool in wanted.pools:
+        members = wanted.members_of(pool)
+        facts = {member.metadata.name: _facts(member) for member in members}
+        digests = {member.metadata.name: _examples_digest(member) for member in members}
+        made = plan(pool, members, Surroundings(facts, home, machine, digests))
+        if made.memory_shortfall:
+            raise LocalError(
+                f"Too little memory for {pool.metadata.name}: {made.memory_shortfall}. Serve fewer sub-models"
+                " or replicas, or end something else."
+            )
+        machine = what_is_left(machine, made)
+        plans.append(made)
+    return plans
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestErrors((Problem(str(file), 1, "", f"not UTF-8: {error.reason}"),)) from error
+
+
+def _wanted(parts: Sequence[Manifests]) -> Wanted:
+    pools: list[ModelPool] = []
+    sub_models: list[SubModel] = []
+    for part in parts:
+        pools += [resolve_uris(w.document, _folder(w.file)) for w in part.written_pools]
+        sub_models += [resolve_uris(w.document, _folder(w.file)) for w in part.written_sub_models]
+    if not pools:
+        raise LocalError("The files hold no ModelPool.")
+    metadata = [pool.metadata for pool in pools] + [sub_model.metadata for sub_model in sub_models]
+    namespaces = sorted({one.namespace for one in metadata})
+    if len(namespaces) > 1:
+        raise LocalError(
+            f"Local mode serves one namespace at a time; the files name {', '.join(namespaces)}."
+        )
+    return Wanted(tuple(pools), tuple(sub_models))
+
+
+def _folder(file: str) -> str:
+    return str(Path(file).resolve().parent)
+
+
+def _facts(member: SubModel) -> CheckpointFacts | CheckpointError:
+    try:
+        return read_facts(member.spec.model.storage_uri)
+    except CheckpointError as error:
+        return error
+
+
+def _examples_digest(member: SubModel) -> str:
+    """Identity of the file of examples; empty where it cannot be read, which the routers will tell."""
+    if member.spec.examples_from is None:
+        return ""
+    try:
+        with path_of(member.spec.examples_from.storage_uri).open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -100,7 +100,7 @@ def _hand_over(options: StartOptions) -> Session:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=None if options.detach else die_with_parent,
+            preexec_fn=None if options.detach else die_with_parent,  # noqa: PLW1509 - no thread runs here
             cwd=os.sep,
         )
     deadline = time.monotonic() + START_SECONDS

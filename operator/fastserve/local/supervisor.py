@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ STEADY_SECONDS = 30.0
 KILL_AFTER = 35.0
 """Seconds from asking to killing: Triton's own exit timeout plus a reserve."""
 PR_SET_PDEATHSIG = 1
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the kernel keeps it
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -32,7 +34,7 @@ def die_with_parent() -> None:
 
 def restart_delay(quick_deaths: int) -> float:
     """Seconds before the next start, after so many quick deaths in a row."""
-    return min(LAST_DELAY, FIRST_DELAY * 2 ** max(0, quick_deaths - 1))
+    return min(LAST_DELAY, FIRST_DELAY * 2.0 ** max(0, quick_deaths - 1))
 
 
 def describe_exit(code: int) -> str:
@@ -51,19 +53,22 @@ class Keeper:
     starts: int = 0
     last_exit: str = ""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         quick_deaths = 0
         while not self.stopping.is_set():
             began = time.monotonic()
-            self._start()
-            code = await self._ended()
-            self._clean_up()
-            self.last_exit = describe_exit(code)
-            self.process = None
+            process = self.process = self._start()
+            self.starts += 1
+            self.changed()
+            code = await _end_of(process)
+            self._clean_up(process)
+            self.process, self.last_exit = None, describe_exit(code)
             self.changed()
             quick_deaths = 0 if time.monotonic() - began > STEADY_SECONDS else quick_deaths + 1
-            await self._pause(restart_delay(quick_deaths))
+            await _within(self.stopping, restart_delay(quick_deaths))
+        self.ended.set()
 
     def state(self) -> RunningProcess:
         return RunningProcess(
@@ -77,62 +82,56 @@ class Keeper:
     async def stop(self) -> None:
         """SIGTERM, wait, SIGKILL to the whole session."""
         self.stopping.set()
-        process = self.process
-        if process is None:
-            return
-        process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + KILL_AFTER
-        while self.process is process and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        if self.process is process:
-            os.killpg(process.pid, signal.SIGKILL)
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+        await _within(self.ended, KILL_AFTER)
+        if self.process is not None:
+            _kill_session(self.process.pid)
+            await self.ended.wait()
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
         with self.spec.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 self.spec.arguments,
                 env={**self.environment, **self.spec.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has one thread
             )
-        self.starts += 1
-        self.changed()
 
-    async def _ended(self) -> int:
-        process = self.process
-        assert process is not None
-        descriptor = os.pidfd_open(process.pid)
-        ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-        return process.wait()
-
-    def _clean_up(self) -> None:
+    def _clean_up(self, process: subprocess.Popen[bytes]) -> None:
         """End what the process left behind: its children, and Triton's shared memory."""
-        process = self.process
-        assert process is not None
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        _kill_session(process.pid)
         if self.spec.shm_prefix:
-            for region in Path("/dev/shm").glob(f"{self.spec.shm_prefix}*"):
+            for region in SHARED_MEMORY.glob(f"{self.spec.shm_prefix}*"):
                 region.unlink(missing_ok=True)
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.stopping.wait(), seconds)
-        except TimeoutError:
-            return
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the process without polling; returns its exit code (negative: the signal)."""
+    descriptor = os.pidfd_open(process.pid)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def _kill_session(leader: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 class Supervisor:

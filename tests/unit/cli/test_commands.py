@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
+
 from fastserve.cli.app import application
 from fastserve.cli.surroundings import Surroundings
-from typer.testing import CliRunner, Result
 
 POOL = """\
 apiVersion: fastserve.io/v1alpha1
@@ -28,7 +29,9 @@ def run(*arguments: str, state: Path | None = None) -> Result:
     return CliRunner().invoke(application, arguments, obj=surroundings)
 
 
-@pytest.mark.parametrize("command", ["up", "status", "predict", "route", "logs", "down", "validate", "crds", "train"])
+@pytest.mark.parametrize(
+    "command", ["up", "status", "predict", "route", "logs", "down", "validate", "crds", "train"]
+)
 def test_every_command_teaches_itself(command: str) -> None:
     result = run(command, "--help")
     assert (result.exit_code, "Usage" in result.output) == (0, True)
@@ -59,7 +62,9 @@ def test_valid_files_are_told_with_their_members(tmp_path: Path) -> None:
         ("kind: SubModel", "kind: SubModle", "SubModel"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_with_its_place(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_what_is_wrong_in_a_file_is_told_with_its_place(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
     file = tmp_path / "pool.yaml"
     file.write_text(POOL.replace(old, new))
     result = run("validate", "-f", str(file))

@@ -18,7 +18,7 @@ SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 PARENT = (
     sys.executable,
     "-c",
-    "import subprocess, sys, time; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True); time.sleep(600)",
+    "import subprocess as s, time; print(s.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)",
 )
 
 
@@ -60,7 +60,10 @@ async def test_a_killed_process_is_started_again_and_its_end_is_told(tmp_path: P
         assert first is not None
         os.kill(first, signal.SIGKILL)
         await until(lambda: supervisor.processes()[0].pid not in (None, first))
-        assert (supervisor.processes()[0].starts, supervisor.processes()[0].last_exit) == (2, "signal SIGKILL")
+        assert (supervisor.processes()[0].starts, supervisor.processes()[0].last_exit) == (
+            2,
+            "signal SIGKILL",
+        )
 
     await running(supervisor, check)
 
