@@ -88,6 +88,12 @@ class Prototypes:
         matrix = np.concatenate(list(by_name.values())) if counts else np.zeros((0, 0), np.float32)
         return Prototypes(tuple(by_name), np.ascontiguousarray(matrix, np.float32), starts[: len(counts)])
 
+    def counts(self) -> dict[str, int]:
+        """Prototypes per sub-model."""
+        ends = [*self.starts[1:].tolist(), len(self.matrix)]
+        spans = zip(self.names, self.starts.tolist(), ends, strict=True) if self.names else ()
+        return {name: end - start for name, start, end in spans}
+
     def similarities(self, vector: Vector) -> dict[str, float]:
         """Greatest cosine similarity per sub-model. `vector` is float32 [d], of unit length."""
         if not self.names:

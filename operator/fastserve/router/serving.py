@@ -142,7 +142,7 @@ class OwnReplica:
                 self.by_version[name] -= 1
         end = loop.time()
         self._inference.observe(end - start)
-        if self.health.health != "Ejected" or self.health.probe_at < start:
+        if self.health.ready:  # one that was ejected meanwhile comes back by a probe only
             self.health = step(self.health, Event.ANSWERED, end)
         return MemberOutput(serving.labels, scores, serving.version)
 

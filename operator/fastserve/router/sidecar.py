@@ -80,6 +80,15 @@ class Sidecar:
         snapshot = self._parts.snapshot()
         return snapshot.members.get(self._parts.member) if snapshot else None
 
+    @property
+    def failure(self) -> Failure | None:
+        """The last failure to load, or else the engine's own last error."""
+        report = self.report
+        if self.book.failure is not None or report is None or not report.last_error_reason:
+            return self.book.failure
+        time = _rfc3339(datetime.fromtimestamp(report.last_error_time, UTC))
+        return Failure(reason=report.last_error_reason, message=report.last_error_message[:4096], time=time)
+
     async def run(self) -> None:
         """Step after step, for ever."""
         while True:
@@ -234,7 +243,7 @@ class Sidecar:
         book.failures += 1
         book.retry_at = asyncio.get_running_loop().time() + loading.backoff(book.failures)
         reason = error.reason if isinstance(error, FastServeError) else "LoadFailed"
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = _rfc3339(datetime.now(UTC))
         book.failure = Failure(reason=reason, message=str(error)[:4096], time=now)
         log.error("load failed", extra={"model": name, "reason": reason, "why": str(error)})
 
@@ -243,3 +252,7 @@ class Sidecar:
         if action.because != self._logged:
             self._logged = action.because
             log.info(action.because, extra={"step": str(action.kind), "model": action.model})
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

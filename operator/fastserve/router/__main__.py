@@ -1,0 +1,53 @@
+"""``python -m fastserve.router --settings FILE.json``: one router process.
+
+Exit codes: 0 after a drain, 2 for settings or an encoder that cannot be used, 3 for a port that is taken.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+import uvloop
+
+from fastserve.errors import FastServeError
+from fastserve.router.app import Doors, PortTaken, Router, stop_on_signals
+from fastserve.router.encoder import OnnxEncoder
+from fastserve.router.jsonlog import log_to_stderr
+from fastserve.router.settings import RouterSettings, read_settings
+from fastserve.router.triton import GrpcTritonControl
+
+EXIT_UNUSABLE = 2
+EXIT_PORT_TAKEN = 3
+
+
+async def serve(settings: RouterSettings) -> None:
+    """Take the ports first, so that callers wait instead of being turned away while the encoder loads."""
+    doors = Doors.open(settings)
+    encoder = await asyncio.to_thread(OnnxEncoder, Path(settings.encoder_path), settings.encoder_threads)
+    control = GrpcTritonControl(settings.triton_grpc) if settings.triton_grpc and settings.member else None
+    router = Router(settings, encoder, control)
+    stop_on_signals(router)
+    await router.serve(doors)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m fastserve.router", description=__doc__)
+    parser.add_argument("--settings", type=Path, required=True, help="the settings document, JSON")
+    arguments = parser.parse_args()
+    try:
+        settings = read_settings(arguments.settings)
+        log_to_stderr(settings.instance)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except PortTaken as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return EXIT_PORT_TAKEN
+    except FastServeError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return EXIT_UNUSABLE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""One router process put together: its parts, its loops in one TaskGroup, its ordered end."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastserve.errors import LocalError
+from fastserve.router.doors import DataDoor
+from fastserve.router.encoder import Encoder, EncoderService
+from fastserve.router.keepers import PrototypeKeeper, PrototypeSource, TableKeeper
+from fastserve.router.metrics import Metrics
+from fastserve.router.peers import PeerFile, Peers
+from fastserve.router.pool import Pool
+from fastserve.router.protocol import HttpServer
+from fastserve.router.serving import OwnReplica
+from fastserve.router.settings import RouterSettings
+from fastserve.router.sidecar import Sidecar, SidecarParts
+from fastserve.router.state import AdminDoor, AdminParts
+from fastserve.router.table import TableSnapshot
+from fastserve.router.triton import TritonControl, TritonInference
+
+DEFAULT_MAX_BODY = 1024 * 1024
+"""Until the route table says."""
+ADMIN_MAX_BODY = 64 * 1024
+BACKLOG = 1024
+SWEEP_SECONDS = 5.0
+QUIET_SECONDS = 1.0
+"""A draining router goes on for so long after the last request: peers look once a second."""
+DRAIN_TICK_SECONDS = 0.05
+log = logging.getLogger(__name__)
+
+
+class PortTaken(LocalError):
+    reason = "PortTaken"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PortTaken where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise PortTaken(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The two listening sockets."""
+
+    data: socket.socket
+    admin: socket.socket
+
+    @staticmethod
+    def open(settings: RouterSettings) -> "Doors":
+        """Raises PortTaken."""
+        data = listen(settings.host, settings.data_port)
+        try:
+            return Doors(data, listen(settings.host, settings.admin_port))
+        except PortTaken:
+            data.close()
+            raise
+
+
+class Router:
+    """A router. `control` is None for a stand-by router."""
+
+    def __init__(self, settings: RouterSettings, encoder: Encoder, control: TritonControl | None) -> None:
+        self.stopping = asyncio.Event()
+        self._settings = settings
+        self._metrics = Metrics()
+        self._encoder = EncoderService(encoder)
+        self._triton = TritonInference(settings.triton_http) if settings.triton_http else None
+        peers = Peers(settings.instance, self._metrics.healthy)
+        self.pool = Pool(settings.pool, self._own(), peers)
+        self.sidecar = self._make_sidecar(control)
+        self._table = TableKeeper(Path(settings.table_path), self.pool, self._take_limits)
+        source = PrototypeSource(Path(settings.prototypes_path), settings.computes_prototypes, self._encoder)
+        self._prototypes = PrototypeKeeper(source, self.pool)
+        door = DataDoor(self.pool, self._encoder, self._metrics)
+        self.data = HttpServer(door.handle, self._max_body)
+        parts = AdminParts(settings.instance, self.pool, self.sidecar, self._metrics, door, self.data)
+        self.admin = HttpServer(AdminDoor(parts).handle, lambda: ADMIN_MAX_BODY)
+
+    async def serve(self, doors: Doors) -> None:
+        """Serve until `stopping` is set, then drain."""
+        self._table.look()
+        loop = asyncio.get_running_loop()
+        data = await loop.create_server(self.data.connection, sock=doors.data, backlog=BACKLOG)
+        admin = await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop_of) for loop_of in self._loops()]
+            await self.stopping.wait()
+            await self._drain()
+            data.close()
+            admin.close()
+            for task in tasks:
+                task.cancel()
+        await self._close()
+
+    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+        peers = self.pool.peers
+        loops = [
+            self._table.run(),
+            self._prototypes.run(),
+            peers.watch(PeerFile(Path(self._settings.peers_path))),
+            peers.probe(),
+            self._sweep(),
+        ]
+        if self.sidecar is not None and self.pool.own is not None:
+            loops += [self.sidecar.run(), self.pool.own.watch()]
+        return loops
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.data.sweep(loop.time())
+            self.admin.sweep(loop.time())
+
+    async def _drain(self) -> None:
+        """Say that no more should come, answer what does, end when it is quiet."""
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        self.data.draining = True
+        log.info("draining", extra={"inFlight": self.data.in_flight})
+        while loop.time() - start < self._settings.drain_seconds:
+            since = loop.time() - max(start, self.data.last_request)
+            if self.data.in_flight == 0 and since >= QUIET_SECONDS:
+                break
+            await asyncio.sleep(DRAIN_TICK_SECONDS)
+        log.info("drained", extra={"inFlight": self.data.in_flight})
+
+    async def _close(self) -> None:
+        self.data.close_connections()
+        self.admin.close_connections()
+        if self.sidecar is not None:
+            await self.sidecar.close()
+        if self._triton is not None:
+            self._triton.close()
+        self.pool.peers.close()
+        self._encoder.close()
+
+    def _own(self) -> OwnReplica | None:
+        if self._settings.member is None or self._triton is None:
+            return None
+        return OwnReplica(self._settings.member, self._triton, self._metrics)
+
+    def _make_sidecar(self, control: TritonControl | None) -> Sidecar | None:
+        settings, own = self._settings, self.pool.own
+        if own is None or control is None or settings.repository_path is None:
+            return None
+        parts = SidecarParts(
+            member=own.member,
+            repository=Path(settings.repository_path),
+            run=Path(settings.run_path),
+            control=control,
+            replica=own,
+            metrics=self._metrics,
+            snapshot=lambda: self.pool.snapshot,
+        )
+        return Sidecar(parts)
+
+    def _take_limits(self, snapshot: TableSnapshot) -> None:
+        limits = snapshot.table.limits
+        self._encoder.max_waiting = limits.max_queue
+        own = self.pool.own
+        member = snapshot.members.get(own.member) if own else None
+        if own is not None and member is not None:
+            own.gate.resize(member.max_concurrency, limits.max_queue)
+
+    def _max_body(self) -> int:
+        snapshot = self.pool.snapshot
+        return snapshot.table.limits.max_request_bytes if snapshot else DEFAULT_MAX_BODY
+
+
+def stop_on_signals(router: Router) -> None:
+    """SIGTERM and SIGINT drain; a second one does nothing more."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, router.stopping.set)

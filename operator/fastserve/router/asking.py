@@ -1,0 +1,201 @@
+"""From texts to combined answers: encode, select, fan out, combine. Rows of one request are chosen each by
+itself and travel together where they go to the same sub-model."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.router.answers import Refusal
+from fastserve.router.combination import Arrived, Combined, combine
+from fastserve.router.encoder import EncoderService
+from fastserve.router.metrics import Metrics
+from fastserve.router.pool import Pool
+from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
+from fastserve.router.wire import Decision
+
+Outputs = Mapping[str, MemberOutput | BackendError]
+OUTPUTS_OF_CLASSES = ("scores", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked: texts, until when (the loop's time), and how to choose."""
+
+    texts: tuple[str, ...]
+    deadline: float
+    request_id: str
+    top_k: int | None = None
+    direct: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowAnswer:
+    """One text's answer. `outputs` has what each chosen sub-model said, `place` the row in it."""
+
+    choice: Choice
+    decision: Decision
+    combined: Combined
+    outputs: Outputs
+    place: Mapping[str, int]
+
+
+class Asking:
+    """The way of a request through the pool."""
+
+    def __init__(self, pool: Pool, encoder: EncoderService, metrics: Metrics) -> None:
+        self._pool = pool
+        self._encoder = encoder
+        self._metrics = metrics
+
+    async def answer(self, ask: Ask) -> list[RowAnswer]:
+        """An answer per text. Raises Refusal with the first text's reason that has none."""
+        choices = [await self.choose(text, ask) for text in ask.texts]
+        try:
+            return await self._ask(ask, choices)
+        except BackendUnavailable:
+            # Whoever was asked is known to be gone now: choose once more among the others.
+            choices = [await self.choose(text, ask) for text in ask.texts]
+        try:
+            return await self._ask(ask, choices)
+        except BackendUnavailable as error:
+            raise Refusal("MemberUnavailable", str(error)) from error
+
+    async def choose(self, text: str, ask: Ask) -> Choice:
+        """Whom to ask for a text. Raises Refusal where nobody can be asked."""
+        choice = self._direct(ask.direct) if ask.direct is not None else await self.explain(text, ask)
+        if not choice.weights:
+            raise no_choice(choice, self._rules(ask))
+        for name in choice.weights:
+            self._metrics.selections(name, decision_of(choice, ask)).inc()
+        return choice
+
+    async def explain(self, text: str, ask: Ask) -> Choice:
+        """The choice for a text, also where it is to ask nobody."""
+        snapshot = self._pool.table()
+        max_tokens = snapshot.table.selection.max_tokens
+        vector = self._encoder.cached(text, max_tokens)
+        if vector is None:
+            try:
+                async with asyncio.timeout_at(ask.deadline):
+                    vector = await self._encoder.vector(text, max_tokens)
+            except TimeoutError as error:
+                raise Refusal("DeadlineExceeded", "the deadline passed while the text was encoded") from error
+        start = perf_counter()
+        similarities = self._pool.prototypes.similarities(vector)
+        known = {name: value for name, value in similarities.items() if name in snapshot.members}
+        choice = select(snapshot.names, known, self._pool.ready(), self._rules(ask))
+        self._metrics.selecting.observe(perf_counter() - start)
+        return choice
+
+    def _rules(self, ask: Ask) -> Rules:
+        rules = self._pool.table().rules
+        if ask.top_k is None:
+            return rules
+        return Rules(ask.top_k, rules.min_score, rules.policy, rules.fallback)
+
+    def _direct(self, name: str) -> Choice:
+        self._pool.member(name)
+        standing = (Standing(name, None, 1.0, self._pool.is_ready(name)),)
+        if not standing[0].ready:
+            raise Refusal("MemberUnavailable", f"{name} is not ready")
+        return Choice(Outcome.SELECTED, {name: 1.0}, standing, 1.0, f"{name} was named by the caller")
+
+    async def _ask(self, ask: Ask, choices: Sequence[Choice]) -> list[RowAnswer]:
+        rows: dict[str, list[int]] = {}
+        for index, choice in enumerate(choices):
+            for name in choice.weights:
+                rows.setdefault(name, []).append(index)
+        outputs = await self._fan_out(ask, rows)
+        places = {name: {row: at for at, row in enumerate(indices)} for name, indices in rows.items()}
+        return [
+            self._combine(ask, choice, outputs, {name: places[name][index] for name in choice.weights})
+            for index, choice in enumerate(choices)
+        ]
+
+    async def _fan_out(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> Outputs:
+        """Ask all at once. Every call ends at the deadline at the latest, so nothing else bounds them."""
+        texts = [text.encode() for text in ask.texts]
+        output = self._pool.table().output
+        names = OUTPUTS_OF_CLASSES if output == "scores" else (output,)
+        calls = [
+            MemberCall(name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names)
+            for name, indices in rows.items()
+        ]
+        if len(calls) == 1:
+            return {calls[0].member: await self._call(calls[0])}
+        answers = await asyncio.gather(*(self._call(call) for call in calls))
+        return {call.member: answer for call, answer in zip(calls, answers, strict=True)}
+
+    async def _call(self, call: MemberCall) -> MemberOutput | BackendError:
+        """Ask one replica; where it has gone, another one."""
+        replica = self._pool.replica(call.member)
+        if replica is None:
+            return BackendUnavailable(f"{call.member} is not ready")
+        try:
+            return await replica.infer(call)
+        except BackendUnavailable as error:
+            other = self._pool.replica(call.member, other_than=replica)
+            if other is None:
+                return error
+        except BackendError as error:
+            return error
+        try:
+            return await other.infer(call)
+        except BackendError as error:
+            return error
+
+    def _combine(self, ask: Ask, choice: Choice, outputs: Outputs, place: Mapping[str, int]) -> RowAnswer:
+        table = self._pool.table().table
+        said = {name: outputs[name] for name in choice.weights}
+        arrived = _arrived(choice, said, place)
+        if len(arrived) < min(table.min_members, len(said)) or not arrived:
+            raise too_few(said, len(arrived))
+        decision = decision_of(choice, ask)
+        return RowAnswer(choice, decision, combine(table.method, arrived), said, place)
+
+
+def _arrived(choice: Choice, said: Outputs, place: Mapping[str, int]) -> list[Arrived]:
+    arrived: list[Arrived] = []
+    for name, output in said.items():
+        if isinstance(output, BackendError):
+            continue
+        scores = output.scores[place[name]]
+        if output.labels or not arrived or len(arrived[0].scores) == len(scores):
+            arrived.append(Arrived(name, choice.weights[name], output.labels, scores))
+    return arrived
+
+
+def decision_of(choice: Choice, ask: Ask) -> Decision:
+    if ask.direct is not None:
+        return "Direct"
+    decisions: dict[Outcome, Decision] = {Outcome.SELECTED: "Selected", Outcome.FALLBACK: "Fallback"}
+    return decisions.get(choice.outcome, "Rejected")
+
+
+def no_choice(choice: Choice, rules: Rules) -> Refusal:
+    """The refusal of a text for which nobody can be asked; NoMatch tells all scores."""
+    scores = [
+        {"name": one.name, "similarity": one.similarity, "belief": round(one.belief, 6), "ready": one.ready}
+        for one in choice.standings
+    ]
+    details = {"decision": "Rejected", "threshold": rules.min_score, "members": scores}
+    headers = (("x-fastserve-decision", "Rejected"),)
+    return Refusal(str(choice.outcome), choice.because, details=details, headers=headers)
+
+
+def too_few(said: Outputs, arrived: int) -> Exception:
+    """Why a text has no answer. BackendUnavailable where choosing again may help."""
+    errors = {name: output for name, output in said.items() if isinstance(output, BackendError)}
+    text = "; ".join(f"{name}: {error}" for name, error in errors.items())
+    if arrived:
+        return Refusal("TooFewAnswers", f"{arrived} of {len(said)} sub-models answered; {text}")
+    if any(isinstance(error, BackendTimeout) for error in errors.values()):
+        return Refusal("DeadlineExceeded", text)
+    if all(isinstance(error, BackendUnavailable) for error in errors.values()):
+        return BackendUnavailable(text)
+    if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
+        return Refusal("QueueFull", text)
+    return Refusal("MembersFailed", text)

@@ -1,0 +1,72 @@
+"""What this router's doors know of the pool: the table, the prototypes, who is ready."""
+
+from dataclasses import dataclass, field
+
+from fastserve.api.routes import Member
+from fastserve.router.answers import Refusal
+from fastserve.router.peers import Peers
+from fastserve.router.replicas import Replica, pick
+from fastserve.router.selection import Prototypes
+from fastserve.router.serving import OwnReplica
+from fastserve.router.table import TableSnapshot
+
+
+@dataclass(eq=False)
+class Pool:
+    """References that are exchanged whole: `snapshot` by the table's loop, `prototypes` and `unselectable`
+    (why a sub-model has none) by the prototypes' loop. Readers take each once per request."""
+
+    name: str
+    own: OwnReplica | None
+    peers: Peers
+    snapshot: TableSnapshot | None = None
+    prototypes: Prototypes = field(default_factory=lambda: Prototypes.of({}))
+    unselectable: dict[str, str] = field(default_factory=dict)
+    table_error: str = "the route table was not read yet"
+
+    def table(self) -> TableSnapshot:
+        """The snapshot; raises Refusal RouterStarting where there is none yet."""
+        if self.snapshot is None:
+            raise Refusal("RouterStarting", f"the pool {self.name} is not known yet: {self.table_error}")
+        return self.snapshot
+
+    def member(self, name: str) -> Member:
+        """Raises Refusal ModelUnknown, naming the models that there are."""
+        snapshot = self.table()
+        member = snapshot.members.get(name)
+        if member is None:
+            known = ", ".join((self.name, *snapshot.names))
+            raise Refusal("ModelUnknown", f"there is no model {name!r} (known: {known})")
+        return member
+
+    def replicas(self, member: str) -> list[Replica]:
+        """All places of a sub-model, this router's own first."""
+        own: list[Replica] = [self.own] if self.own is not None and self.own.member == member else []
+        return [*own, *self.peers.of(member)]
+
+    def replica(self, member: str, *, other_than: Replica | None = None) -> Replica | None:
+        """A ready place of a sub-model; the own one, where it is not busier, because it saves a hop."""
+        chosen = pick([one for one in self.replicas(member) if one is not other_than])
+        own = self.own
+        if chosen is None or own is None or own is other_than or own.member != member or not own.ready:
+            return chosen
+        return own if own.in_flight <= chosen.in_flight else chosen
+
+    def ready(self) -> frozenset[str]:
+        """Names of the sub-models that can be asked now."""
+        if self.snapshot is None:
+            return frozenset()
+        return frozenset(name for name in self.snapshot.names if self.is_ready(name))
+
+    def is_ready(self, member: str) -> bool:
+        own = self.own
+        if own is not None and own.member == member and own.ready:
+            return True
+        return any(peer.ready for peer in self.peers.of(member))
+
+    def labels(self, member: str) -> tuple[str, ...]:
+        """What a sub-model can answer, as far as any replica told."""
+        return next((one.labels for one in self.replicas(member) if one.labels), ())
+
+    def version(self, member: str) -> str:
+        return next((one.version for one in self.replicas(member) if one.ready), "")
