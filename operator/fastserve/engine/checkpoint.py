@@ -102,13 +102,12 @@ class TensorSource:
         for name, (parameter, span) in wanted.items():
             stored = self._stored_name(name)
             shape = list(parameter.shape)
+            if span is not None:
+                shape[span.dim] = span.whole
             with _opened(self._checkpoint.files[stored]) as file:
                 found = list(_slice_of(file, stored).get_shape())
-            here = list(found)
-            if span is not None:
-                here[span.dim : span.dim + 1] = [span.size]
-            if here != shape or (span is not None and span.stop > found[span.dim]):
-                raise CheckpointError(f"tensor {stored} has the shape {found}, which the config does not fit")
+            if found != shape:
+                raise CheckpointError(f"tensor {stored} has the shape {found}; the config asks for {shape}")
             self._slices[name] = (stored, span)
             self.bytes_total += parameter.numel() * 4
         self._progress(0, self.bytes_total)
@@ -123,9 +122,9 @@ class TensorSource:
             match span:
                 case None:
                     values = part[:]
-                case Span(0, start, stop):
+                case Span(0, start, stop, _):
                     values = part[start:stop]
-                case Span(_, start, stop):
+                case Span(_, start, stop, _):
                     values = part[:, start:stop]
             owned = torch.empty(values.shape, dtype=values.dtype).copy_(values)
         self.bytes_done += owned.numel() * 4

@@ -1,7 +1,7 @@
 """Frames between the supervisor and a rank: ``uint32 n | n bytes of JSON | raw float32, little-endian``.
 
-One frame is one message of a `multiprocessing.connection.Connection`. Standard library and numpy only,
-because one end of it runs in Triton's Python stub.
+One frame is one message of a `multiprocessing.connection.Connection`. Standard library only: one end of it
+runs in Triton's Python stub, the other before the engine's environment was imported.
 
 To a rank:    {"kind": "predict", "texts": [...]}
 From a rank:  {"kind": "progress", "done", "total"}                        while it loads
@@ -17,9 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fastserve.errors import CheckpointError, DeviceMissing, EngineError, FastServeError, RankDied
 
@@ -40,11 +37,6 @@ class Message:
     def kind(self) -> str:
         return str(self.header["kind"])
 
-    def scores(self) -> NDArray[np.float32]:
-        """The array of a ``scores`` frame, [rows, width], not copied."""
-        flat = np.frombuffer(self.payload, dtype="<f4")
-        return flat.reshape(self.header["rows"], self.header["width"])
-
     def error(self) -> FastServeError:
         """The error of a ``failed`` frame, of its own class where there is one."""
         return error_of(self.header["reason"], self.header["message"])
@@ -57,17 +49,10 @@ def error_of(reason: str, message: str) -> FastServeError:
     return error
 
 
-def send(channel: Connection, header: Mapping[str, Any]) -> None:
-    """Send a frame without an array. Raises OSError where the other end is gone."""
+def send(channel: Connection, header: Mapping[str, Any], payload: bytes = b"") -> None:
+    """Send a frame. Raises OSError where the other end is gone."""
     text = json.dumps(header, ensure_ascii=False).encode()
-    channel.send_bytes(_LENGTH.pack(len(text)) + text)
-
-
-def send_scores(channel: Connection, scores: NDArray[np.float32]) -> None:
-    """Send rank 0's answer, [rows, width]."""
-    rows, width = scores.shape
-    text = json.dumps({"kind": "scores", "rows": rows, "width": width}).encode()
-    channel.send_bytes(b"".join((_LENGTH.pack(len(text)), text, scores.astype("<f4", copy=False).tobytes())))
+    channel.send_bytes(b"".join((_LENGTH.pack(len(text)), text, payload)))
 
 
 def receive(channel: Connection) -> Message:

@@ -61,6 +61,7 @@ class RankProcesses:
         self._lifeline = lifeline
         self._folder = folder
         self._channels = {rank.channel: rank for rank in ranks}
+        self._verdict: FastServeError | None = None
 
     def load(self, timeout: float, progress: Progress) -> list[Message]:
         """Wait until every rank holds its part; their ``loaded`` messages, by rank.
@@ -85,45 +86,36 @@ class RankProcesses:
         """Scores [n, width] of `texts` by all ranks together.
 
         Raises RankDied where one ended, EngineError where it failed or did not answer within `timeout`
-        seconds. The ranks are in step again only where every one of them answered: `dead` tells.
+        seconds. Ranks that are out of step then are killed: a later answer would be that of another call.
         """
-        deadline = time.monotonic() + timeout
-        self._tell(texts, timeout)
-        pending = dict(self._channels)
-        answer: Message | None = None
-        failure: FastServeError | None = None
-        while pending:
-            try:
-                answered = self._receive(pending, deadline, f"no answer within {timeout:g} s")
-            except RankDied:
-                raise
-            except EngineError as error:
-                self.kill()
-                raise failure or error from None
-            for rank, message in answered:
-                del pending[rank.channel]
-                if message.kind == "scores":
-                    answer = message
-                elif message.kind == "failed":
-                    failure = message.error()
-                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
-        if failure is not None or answer is None:
-            raise failure or EngineError("no rank answered with scores")
-        return answer.scores()
+        try:
+            self._tell(texts, timeout)
+            answers = self._answers(timeout)
+        except RankDied:
+            raise
+        except EngineError as error:
+            self._verdict = error
+            self.kill()
+            raise
+        failures = [answer.error() for answer in answers if answer.kind == "failed"]
+        if failures:
+            raise failures[0]
+        scores = next(answer for answer in answers if answer.kind == "scores")
+        flat = np.frombuffer(scores.payload, dtype="<f4")
+        return flat.reshape(scores.header["rows"], scores.header["width"])
 
-    def wait_for_end(self, wake: int) -> bool:
-        """Block until a rank ends (True) or `wake` becomes readable (False)."""
+    def wait_for_end(self, wake: int) -> FastServeError | None:
+        """Block until a rank ends, and say why; None where `wake` becomes readable instead."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         for channel in self._channels:
             # No POLLIN: an answer must wake the thread that asked, not this one.
             poll.register(channel.fileno(), select.POLLHUP)
-        return all(descriptor != wake for descriptor, _ in poll.poll())
-
-    def obituary(self) -> RankDied:
-        """The death of the rank that ended first, as far as one can tell."""
-        ended = [rank for rank in self.ranks if rank.process.poll() is not None]
-        return _death_of((ended or list(self.ranks))[0])
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if wake in ready:
+            return None
+        ended = next(rank for rank in self.ranks if rank.channel.fileno() in ready)
+        return self._verdict or _death_of(ended)
 
     def kill(self) -> None:
         """End the processes at once. The channels stay open, so that a thread that reads them sees it."""
@@ -145,12 +137,25 @@ class RankProcesses:
             rank.process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _answers(self, timeout: float) -> list[Message]:
+        deadline = time.monotonic() + timeout
+        late = f"no answer within {timeout:g} s"
+        pending = dict(self._channels)
+        answers: list[Message] = []
+        while pending:
+            for rank, message in self._receive(pending, deadline, late):
+                del pending[rank.channel]
+                answers.append(message)
+                if message.kind == "failed":
+                    late = f"rank {rank.number} failed: {message.header['message']}"
+                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        return answers
+
     def _tell(self, texts: Sequence[str], timeout: float) -> None:
         for rank in self.ranks:
             try:
                 send(rank.channel, {"kind": "predict", "texts": texts})
             except BlockingIOError:
-                self.kill()
                 raise EngineError(f"rank {rank.number} took no request within {timeout:g} s") from None
             except OSError:
                 raise _death_of(rank) from None
@@ -177,8 +182,9 @@ class RankProcesses:
             return error
         deadline = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < deadline:
-            if any((rank.process.poll() or 0) < 0 for rank in self.ranks):
-                return self.obituary()
+            for rank in self.ranks:
+                if (rank.process.poll() or 0) < 0:
+                    return _death_of(rank)
             time.sleep(0.02)
         return error
 

@@ -15,7 +15,7 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch e
 from transformers import logging as advice
 
 from fastserve.engine.memory import peak_resident_bytes, reset_peak
-from fastserve.engine.messages import Message, receive, send, send_scores
+from fastserve.engine.messages import Message, receive, send
 from fastserve.engine.orders import RankOrder
 from fastserve.engine.runners import Load, Runner, load_runner
 from fastserve.engine.sharding import Group
@@ -119,6 +119,8 @@ def _answer(order: RankOrder, channel: Connection, runner: Runner, request: Mess
         send(channel, {"kind": "failed", "reason": EngineError.reason, "message": message})
         return
     if order.number == 0:
-        send_scores(channel, scores)
+        rows, width = scores.shape
+        raw = scores.astype("<f4", copy=False).tobytes()
+        send(channel, {"kind": "scores", "rows": rows, "width": width}, raw)
     else:
         send(channel, {"kind": "done"})

@@ -26,11 +26,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Span:
-    """The part [start, stop) of dimension `dim` that a rank holds."""
+    """The part [start, stop) of dimension `dim`, which has `whole` rows, that a rank holds."""
 
     dim: int
     start: int
     stop: int
+    whole: int
 
     @property
     def size(self) -> int:
@@ -41,7 +42,7 @@ def span_of(size: int, dim: int, group: Group) -> Span:
     """This rank's part of `size` rows: parts differ by one row at most, and the first ones are larger."""
     each, more = divmod(size, group.size)
     start = group.rank * each + min(group.rank, more)
-    return Span(dim, start, start + each + (group.rank < more))
+    return Span(dim, start, start + each + (group.rank < more), size)
 
 
 class RowLinear(nn.Module):

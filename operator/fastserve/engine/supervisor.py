@@ -117,8 +117,8 @@ class RankGroup:
             self.kill()
 
     def _watch(self) -> None:
-        while (ranks := self._ranks) is not None and ranks.wait_for_end(self._woken):
-            self._note(ranks.obituary(), LOADING)
+        while (ranks := self._ranks) is not None and (end := ranks.wait_for_end(self._woken)):
+            self._note(end, LOADING)
             if time.monotonic() - self._loaded_at > LASTING_SECONDS:
                 self._failures = 0
             self._retire()
