@@ -53,6 +53,8 @@ test: lint ## Everything: style, types, walls, and all tests with a real Triton 
 .PHONY: generate
 generate: install ## Write the generated files: CRDs, OpenAPI, golden plans
 	$(BIN)/python -m fastserve.api.crds
+	$(BIN)/python -m fastserve.api.reference
+	PYTHONPATH=tests $(BIN)/python tests/unit/planning/test_golden_plans.py
 	$(BIN)/python -m fastserve.router.openapi
 
 .PHONY: verify

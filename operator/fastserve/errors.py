@@ -2,6 +2,8 @@
 
 FastServeError
 ├── InvalidSpec        what the user wrote cannot be served; waiting will not help
+├── ManifestErrors     YAML that is not what it should be, fault by fault (api/problems.py)
+├── NotStructural      a field of our own that no API server could validate (api/schema.py)
 ├── CheckpointError    a checkpoint is unreadable or not of the promised form
 │   └── CheckpointMissing    there is none
 ├── EngineError        the engine could not load or answer

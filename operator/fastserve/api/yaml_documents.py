@@ -21,6 +21,8 @@ MAX_DEPTH = 32
 MAX_NODES = 100_000
 """Bounds on what aliases can expand to; a document of ours needs a fraction of either."""
 
+BROKEN_TEXT = "half a surrogate pair is no text"
+
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = {f"{_TAG}str", f"{_TAG}timestamp"}
 _PLAIN_TAGS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float")}
@@ -62,7 +64,14 @@ def read_documents(text: str, file: str) -> tuple[list[YamlDocument], list[Probl
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problems.append(Problem(file, line, "", "not YAML: a control character that YAML does not allow"))
+    except RecursionError:  # the composer's own: it descends before anyone can count
+        problems.append(Problem(file, 1, "", f"nested over {MAX_DEPTH} levels"))
     return documents, problems
+
+
+def _is_broken(text: str) -> bool:
+    """Whether escapes in quotes made a text that no encoding can write."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _syntax_problem(error: MarkedYAMLError, file: str) -> Problem:
@@ -104,6 +113,9 @@ class _Reading:
                 continue
             name = str(key.value)
             child = (*path, name)
+            if _is_broken(name):
+                self.problems.append(Problem(self.file, line, dotted(path), BROKEN_TEXT))
+                continue
             if name in seen:
                 message = f"written twice, first in line {seen[name]}"
                 self.problems.append(Problem(self.file, line, dotted(child), message))
@@ -112,12 +124,19 @@ class _Reading:
             yield name, self.value_of(value, child)
 
     def _scalar(self, node: Node, path: Path) -> Any:
+        text = str(node.value)
+        if _is_broken(text):
+            self._report(path, BROKEN_TEXT)
         if node.tag in _TEXT_TAGS:  # an unquoted date is text to Kubernetes, and so it is here
-            return str(node.value)
-        if node.tag in _PLAIN_TAGS:
+            return text
+        if node.tag not in _PLAIN_TAGS:
+            self._report(path, f"the tag {node.tag} is not supported")
+            return None
+        try:
             return self._constructor.construct_object(node)
-        self._report(path, f"the tag {node.tag} is not supported")
-        return None
+        except (ValueError, KeyError):  # what an explicit tag such as !!int promised and the text is not
+            self._report(path, f"{text[:20]} is no {node.tag.removeprefix(_TAG)}")
+            return None
 
     def _report(self, path: Path, message: str) -> None:
         self.problems.append(Problem(self.file, self.lines[path], dotted(path), message))

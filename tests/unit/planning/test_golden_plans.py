@@ -1,7 +1,7 @@
 """Whole plans, compared with checked-in files.
 
-Every folder that holds a pool's YAML is a case: the one under ``golden/`` and each under ``examples/``. After a
-change that is meant, write the files again and read the difference:
+Every folder that holds a pool's YAML is a case: the one under ``golden/`` and each under ``examples/``.
+After a change that is meant, write the files again and read the difference:
 
     PYTHONPATH=tests python tests/unit/planning/test_golden_plans.py
 """
