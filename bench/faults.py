@@ -88,7 +88,9 @@ class Load:
         sent = time.monotonic()
         status, degraded, members = 0, False, ""
         request = urllib.request.Request(
-            f"{self._url}/v1/predict", json.dumps({"text": text}).encode(), {"content-type": "application/json"}
+            f"{self._url}/v1/predict",
+            json.dumps({"text": text}).encode(),
+            {"content-type": "application/json"},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -198,7 +200,9 @@ def hurt(pool: Pool, fault: str, pid: int, rate: float) -> Row:
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--rate", type=float, default=20.0, help="requests per second")
     arguments.add_argument("--rounds", type=int, default=3, help="how often each fault is tried")
     given = arguments.parse_args()
@@ -228,7 +232,17 @@ def _victim(pool: Pool, fault: str) -> int:
 
 def report(rows: list[Row], left: list[psutil.Process]) -> None:
     """Print the table and write bench/results/faults.json."""
-    table = Table("FAULT", "REQUESTS", "FAILED", "STATUSES", "DEGRADED", "LAST FAILURE", "LONGEST", "BACK AFTER", "LIMIT")
+    table = Table(
+        "FAULT",
+        "REQUESTS",
+        "FAILED",
+        "STATUSES",
+        "DEGRADED",
+        "LAST FAILURE",
+        "LONGEST",
+        "BACK AFTER",
+        "LIMIT",
+    )
     for row in rows:
         table.add_row(*(str(value) for value in asdict(row).values()))
     console = Console()

@@ -149,7 +149,7 @@ def test_ctrl_c_drains_and_ends_everything(folder: Path, tmp_path_factory: pytes
     single.write_text("\n---\n".join(kept).replace("file://./", f"file://{folder}/"))
     command = [COMMAND, "up", "-f", str(single), "--port", "0", "--state", str(other.state)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: (other.state / "session.json").exists(), 60)
+        until((other.state / "session.json").exists, 60)
         until(lambda: other.member("sport")["phase"] == "Ready", 60)
         supervisor = psutil.Process(json.loads((other.state / "session.json").read_text())["pid"])
         family = [supervisor, *supervisor.children(recursive=True)]

@@ -93,11 +93,15 @@ def _show(event: dict[str, Any], progress: Progress, bar: Any) -> None:
         case "step":
             progress.update(bar, completed=event["step"], total=event["steps"])
         case "epoch":
-            figures = f"epoch {event['epoch']}: accuracy {event['accuracy']:.3f}, loss {event['loss']:.3f}"
-            progress.update(bar, figures=figures)
+            found = f"validation accuracy {event['validationAccuracy']:.3f}, loss {event['validationLoss']:.3f}"
+            progress.update(bar, figures=f"epoch {event['epoch']}: {found}")
         case "done":
-            progress.update(bar, completed=progress.tasks[0].total)
-            out.print_json(data=event)
+            metrics = event["metrics"]
+            out.print(
+                f"{event['output']}: accuracy {metrics['accuracy']:.3f} on {metrics['rows']} validation rows,"
+                f" digest {event['digest'][:12]}",
+                highlight=False,
+            )
         case "error":
             allowed = f" (allowed: {event['allowed']})" if event.get("allowed") else ""
             err.print(f"{event['field']}: {event['message']}{allowed}", style="red", markup=False)
