@@ -96,17 +96,21 @@ class Router:
         """Serve until `stopping` is set, then drain."""
         self._table.look()
         loop = asyncio.get_running_loop()
-        data = await loop.create_server(self.data.connection, sock=doors.data, backlog=BACKLOG)
-        admin = await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(loop_of) for loop_of in self._loops()]
-            await self.stopping.wait()
-            await self._drain()
-            data.close()
-            admin.close()
-            for task in tasks:
-                task.cancel()
-        await self._close()
+        servers = [
+            await loop.create_server(self.data.connection, sock=doors.data, backlog=BACKLOG),
+            await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop_of) for loop_of in self._loops()]
+                await self.stopping.wait()
+                await self._drain()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for server in servers:
+                server.close()
+            await self._close()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         peers = self.pool.peers

@@ -167,8 +167,11 @@ def _output(reply: Reply, rows: int) -> MemberOutput:
 
 def _peer_error(reply: Reply) -> BackendError:
     try:
-        text = str(_errors.decode(reply.body).get("error"))
+        document = _errors.decode(reply.body)
     except msgspec.DecodeError:
-        text = reply.body[:200].decode("latin-1")
+        document = {"error": reply.body[:200].decode("latin-1")}
+    text = str(document.get("error"))
+    if document.get("reason") == "MembersFailed":
+        return BackendError(text)
     kinds = {429: BackendOverloaded, 503: BackendUnavailable, 404: BackendUnavailable, 504: BackendTimeout}
     return kinds.get(reply.status, BackendError)(text)
