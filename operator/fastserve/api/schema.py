@@ -115,7 +115,7 @@ def _properties(node: Schema, path: str, source: _Source) -> Schema:
         # have defaults is itself defaulted to {}. One that was written as `X | None` is a choice.
         block = child["type"] == "object" and "properties" in child and "anyOf" not in field
         if block and name not in required and not child.get("required"):
-            child["default"] = {}
+            child.setdefault("default", {})
         converted[name] = child
     return converted
 

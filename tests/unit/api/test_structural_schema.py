@@ -210,5 +210,20 @@ def test_constants_optionals_and_maps_become_what_a_server_takes() -> None:
     }
 
 
+class _Named(Document):
+    name: str
+
+
+class _Blocks(Document):
+    computed: _Named = Field(default_factory=lambda: _Named(name="a"))
+    written: _Named = _Named(name="b")
+
+
+def test_a_block_that_needs_a_field_is_not_defaulted_to_an_empty_one() -> None:
+    fields = structural_schema(_Blocks)["properties"]
+    assert "default" not in fields["computed"]
+    assert fields["written"]["default"] == {"name": "b"}
+
+
 def test_building_a_schema_changes_no_model() -> None:
     assert structural_schema(ModelPool) == structural_schema(ModelPool)
