@@ -83,7 +83,8 @@ def summary(asked: list[tuple[Question, Reply]]) -> str:
     right = sum(is_right(question, reply) for question, reply in asked)
     known = [(question, reply) for question, reply in asked if question.sub_model]
     first = sum(next(iter(reply.members), None) == question.sub_model for question, reply in known)
-    return f"{right} of {len(asked)} answers right; the right specialist came first {first} of {len(known)} times"
+    best = f"the right specialist came first {first} of {len(known)} times"
+    return f"{right} of {len(asked)} answers right; {best}"
 
 
 def main(console: Console) -> int:

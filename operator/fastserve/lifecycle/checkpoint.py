@@ -63,6 +63,8 @@ def tokenise(base: Path, texts: Sequence[str], max_tokens: int) -> list[list[int
 def token_limit(config: dict[str, Any], asked: int) -> int:
     """`asked`; raises InvalidSpec where the base has fewer positions."""
     positions = int(config.get("max_position_embeddings", asked))
+    if config["model_type"] == "roberta":  # it counts positions from its pad id + 1
+        positions -= int(config["pad_token_id"]) + 1
     if asked > positions:
         raise InvalidSpec("max-tokens", f"{asked} tokens", f"2 to {positions}")
     return asked
