@@ -15,19 +15,18 @@ from fastserve.errors import InvalidSpec
 from fastserve.lifecycle.artefact import TOKENIZER_FILES
 
 
-def check_base(base: Path) -> dict[str, Any]:
-    """The base's config.json; raises InvalidSpec where the folder is not a base that we can train."""
+def check_base(base: Path, field: str = "base") -> dict[str, Any]:
+    """The folder's config.json; raises InvalidSpec, naming the option `field`, where it is no checkpoint
+    of a family that we know."""
     try:
         config = cast("dict[str, Any]", json.loads((base / "config.json").read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise InvalidSpec("base", f"{base} has no readable config.json: {error}") from error
+        raise InvalidSpec(field, f"{base} has no readable config.json: {error}") from error
     if config.get("model_type") not in FAMILY_SHAPES:
-        raise InvalidSpec(
-            "base", f"unknown model_type {config.get('model_type')!r}", ", ".join(FAMILY_SHAPES)
-        )
+        raise InvalidSpec(field, f"unknown model_type {config.get('model_type')!r}", ", ".join(FAMILY_SHAPES))
     for pattern in ("*.safetensors", "tokenizer.json"):
         if not any(base.glob(pattern)):
-            raise InvalidSpec("base", f"{base} has no {pattern}")
+            raise InvalidSpec(field, f"{base} has no {pattern}")
     return config
 
 

@@ -52,7 +52,7 @@ class MeanPooled(nn.Module):
 
 def load_encoder(weights: Path) -> MeanPooled:
     """The body at `weights`, ready to encode; raises InvalidSpec where it is not of the BERT family."""
-    family = check_base(weights)["model_type"]
+    family = check_base(weights, "weights")["model_type"]
     if family != "bert":
         raise InvalidSpec("weights", f"an encoder of model_type {family!r} cannot be exported", "bert")
     # Attention written out: the fused kernel has no counterpart in ONNX.

@@ -83,4 +83,4 @@ def test_a_missing_folder_is_an_error_event_with_exit_code_two(
 ) -> None:
     code = main(["--weights", str(tmp_path / "absent"), "--output", str(tmp_path / "out")])
     event = json.loads(capsys.readouterr().out)
-    assert (code, event["event"], event["field"]) == (2, "error", "base")
+    assert (code, event["event"], event["field"]) == (2, "error", "weights")
