@@ -1,7 +1,7 @@
 """Layers that hold one rank's part of a matrix, and the sum over the ranks that completes them.
 
-Plain tensors and one all-reduce, not torch's DTensor: its dispatch costs more than the arithmetic of a
-short text (docs: bench/results/tensor_parallel.json, `dtensor`).
+Plain tensors and one all-reduce, not torch's DTensor and its `parallelize_module`: DTensor's dispatch costs
+several times the arithmetic of a short text (bench/results/tensor_parallel.json, `dtensor`).
 """
 
 from dataclasses import dataclass
