@@ -1,7 +1,6 @@
 """From errors to answers: one table of reasons and status codes, and the answer record itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -71,8 +70,7 @@ RETRY_AFTER_SECONDS: dict[int, int] = {429: 1, 503: 1}
 """Sent as Retry-After; ready or not, overloaded or not is looked at every second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One HTTP answer. `headers` are names in lower case, without content-length."""
 
     status: int

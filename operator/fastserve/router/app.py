@@ -89,6 +89,7 @@ class Router:
         self._prototypes = PrototypeKeeper(source, self.pool)
         door = DataDoor(self.pool, self._encoder, self._metrics)
         self.data = HttpServer(door.handle, self._max_body)
+        self._metrics.count_in_flight(lambda: float(self.data.in_flight))
         parts = AdminParts(settings.instance, self.pool, self.sidecar, self._metrics, door, self.data)
         self.admin = HttpServer(AdminDoor(parts).handle, lambda: ADMIN_MAX_BODY)
 

@@ -58,7 +58,6 @@ class DataDoor:
         start = loop.time()
         metrics = self._metrics
         request_id = request_id_of(request)
-        metrics.in_flight.inc()
         try:
             answer = await self._route(request, request_id)
         except FastServeError as error:
@@ -66,8 +65,6 @@ class DataDoor:
         except Exception:
             log.exception("request failed", extra={"requestId": request_id, "path": request.path})
             answer = error_answer(Refusal("Internal", "an error of the router; its log has the details"))
-        finally:
-            metrics.in_flight.dec()
         metrics.requests(str(answer.status), answer.reason).inc()
         metrics.duration.observe(loop.time() - start)
         headers = (("x-request-id", request_id), *answer.headers)

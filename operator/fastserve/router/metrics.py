@@ -1,5 +1,6 @@
 """What a router counts: Prometheus metrics in a registry of its own, names ``fastserve_*``, base units."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,7 +46,7 @@ class Metrics:
             buckets=FAST,
             registry=into,
         )
-        self.in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port now.", registry=into)
+        self._in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port.", registry=into)
         self.load = Histogram(
             "fastserve_model_load_seconds",
             "Loading of a version until it answered.",
@@ -67,6 +68,10 @@ class Metrics:
 
     def healthy(self, member: str, ready: bool) -> None:
         self._healthy.labels(member).set(1.0 if ready else 0.0)
+
+    def count_in_flight(self, count: Callable[[], float]) -> None:
+        """Where the number of requests at the data port is read, when somebody asks for it."""
+        self._in_flight.set_function(count)
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -6,7 +6,6 @@ tensors one after the other: FP32 little endian, BYTES as a 32-bit length and th
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +24,7 @@ _reader = Reader(InferRequest)
 _answers = msgspec.json.Decoder(InferAnswer)
 
 
-@dataclass(frozen=True, slots=True)
-class TextBatch:
+class TextBatch(msgspec.Struct, frozen=True):
     """What an infer request asks: texts as UTF-8, and which outputs in which form (True is binary)."""
 
     texts: tuple[bytes, ...]
@@ -129,8 +127,7 @@ def _wanted(request: InferRequest, allowed: Sequence[str]) -> dict[str, bool]:
     return {one.name: bool(one.parameters.get("binary_data", default)) for one in request.outputs}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class Result(msgspec.Struct, frozen=True, eq=False):
     """Rows of an answer. `scores` is float32 [n, L]; `output` is its name, scores or embedding."""
 
     model: str

@@ -5,6 +5,7 @@ are bounded while they arrive, so that neither a large one nor many small chunks
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ MESSAGE_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 """After which an unused connection is closed; longer than our own clients keep theirs."""
 
+log = logging.getLogger(__name__)
 _HEADS = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode("latin-1") for status, phrase in PHRASES.items()}
 
 
@@ -222,6 +224,9 @@ class ServerConnection(asyncio.Protocol):
         server.in_flight += 1
         try:
             answer = await server.handler(request)
+        except Exception:  # whatever it is, the caller must not wait for ever
+            log.exception("handler failed", extra={"path": request.path})
+            answer = error_answer(Refusal("Internal", "an error of the router; its log has the details"))
         finally:
             server.in_flight -= 1
             server.last_request = self._since = self._loop.time()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -20,8 +19,7 @@ _readiness = msgspec.json.Decoder(Readiness)
 _errors = msgspec.json.Decoder(dict[str, object])
 
 
-@dataclass(frozen=True, slots=True)
-class MemberCall:
+class MemberCall(msgspec.Struct, frozen=True):
     """Texts for one sub-model. `deadline` is in the loop's time."""
 
     member: str
@@ -31,8 +29,7 @@ class MemberCall:
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MemberOutput:
+class MemberOutput(msgspec.Struct, frozen=True, eq=False):
     """Scores, float32 [n, L]; `labels` has L names, or none for embeddings."""
 
     labels: tuple[str, ...]

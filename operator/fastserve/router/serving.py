@@ -8,7 +8,7 @@ import numpy as np
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.admission import Gate
-from fastserve.router.health import Event, HealthState, probe_due, probing, step
+from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, probe_due, probing, step
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.replicas import MemberCall, MemberOutput
@@ -142,9 +142,15 @@ class OwnReplica:
                 self.by_version[name] -= 1
         end = loop.time()
         self._inference.observe(end - start)
-        if self.health.ready:  # one that was ejected meanwhile comes back by a probe only
-            self.health = step(self.health, Event.ANSWERED, end)
+        self._answered(end)
         return MemberOutput(serving.labels, scores, serving.version)
+
+    def _answered(self, now: float) -> None:
+        """One that was ejected meanwhile comes back by a probe only; one that is healthy is noted as such
+        often enough to need no probe."""
+        health = self.health
+        if health.ready and (health.failures or health.probe_at - now < IDLE_PROBE_SECONDS / 2):
+            self.health = step(health, Event.ANSWERED, now)
 
     async def _probe(self, serving: Serving) -> None:
         self.health = probing(self.health)

@@ -208,7 +208,8 @@ class Sidecar:
         """Ask the new version once; what it answers must fit what its engine says of itself."""
         target, book = member.target, self.book
         snapshot = self._parts.snapshot()
-        report = self.report
+        # Read anew: the report that this step began with may be older than the load.
+        report = self.report = await read_report(self.socket_of(target))
         try:
             if report is None or report.width == 0 or snapshot is None:
                 raise BackendError("the engine does not report its labels")

@@ -36,7 +36,7 @@ def test_an_error_is_answered_with(error: errors.FastServeError, status: int, re
     ("text", "reason", "message"),
     [
         (
-            "load failed for model 'm': Internal: TritonModelException: CheckpointInvalid: no config.json\n\nAt:\n;",
+            "load failed: Internal: TritonModelException: CheckpointInvalid: no config.json\n\nAt:\n;",
             "CheckpointInvalid",
             "no config.json",
         ),

@@ -130,12 +130,11 @@ class FakeTriton:
         await self.stop()
 
     async def stop(self) -> None:
-        self.listener.close()
         for connection in tuple(self.server.connections):
             connection._transport.abort()
-        for engine in self.sockets.values():
-            engine.close()
-        await asyncio.sleep(0)
+        for server in (self.listener, *self.sockets.values()):
+            server.close()
+            await server.wait_closed()
 
     async def _infer(self, request: Request) -> Answer:
         name = request.path.split("/")[3]
