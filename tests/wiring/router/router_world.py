@@ -22,7 +22,7 @@ from fastserve.api.engine import EngineReport
 from fastserve.api.identity import digest_of, triton_model_name
 from fastserve.errors import BackendUnavailable
 from fastserve.router.answers import Answer
-from fastserve.router.app import Doors, Router
+from fastserve.router.app import Doors, PortTaken, Router
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.settings import RouterSettings
 from fastserve.router.triton import load_failure
@@ -302,12 +302,20 @@ class World:
             triton.repository = self.folder / instance / "models"
             if triton.server is None:
                 await triton.start()
-        settings = self._settings(instance, member, triton, changes)
+        settings, doors = self._open(instance, member, triton, changes)
         router = Router(settings, HashEncoder(), triton)
-        task = asyncio.create_task(router.serve(Doors.open(settings)))
+        task = asyncio.create_task(router.serve(doors))
         addresses = [f"127.0.0.1:{port}" for port in (settings.data_port, settings.admin_port)]
         self.nodes[instance] = Node(settings, router, task, *map(Upstream, addresses))
         return self.nodes[instance]
+
+    def _open(self, *which: object) -> tuple[RouterSettings, Doors]:
+        """Ports that were free a moment ago may be taken by now: others on this machine open some too."""
+        for _ in range(5):
+            settings = self._settings(*which)
+            with suppress(PortTaken):
+                return settings, Doors.open(settings)
+        raise AssertionError("five pairs of free ports were taken at once")
 
     def _settings(
         self, instance: str, member: str | None, triton: FakeTriton | None, changes: dict
