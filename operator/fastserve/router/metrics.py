@@ -13,32 +13,10 @@ class Metrics:
     """All metrics of one router. Children with labels are looked up once and kept."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        into = self.registry
-        self._requests = Counter(
-            "fastserve_requests", "Requests at the data port.", ("code", "reason"), registry=into
-        )
-        self.duration = Histogram(
-            "fastserve_request_duration_seconds",
-            "From a whole request to its answer.",
-            buckets=FAST,
-            registry=into,
-        )
-        self.queue = Histogram(
-            "fastserve_queue_duration_seconds",
-            "Wait for a place in this router's own Triton.",
-            buckets=FAST,
-            registry=into,
-        )
-        self.selecting = Histogram(
-            "fastserve_selection_duration_seconds",
-            "From an encoded text to the choice.",
-            buckets=FAST,
-            registry=into,
-        )
-        self._selections = Counter(
-            "fastserve_selection", "Choices, by sub-model.", ("submodel", "decision"), registry=into
-        )
+        into = self.registry = CollectorRegistry()
+        self.duration = _seconds("request_duration", "From a whole request to its answer.", into)
+        self.queue = _seconds("queue_duration", "Wait for a place in this router's own Triton.", into)
+        self.selecting = _seconds("selection_duration", "From an encoded text to the choice.", into)
         self._inference = Histogram(
             "fastserve_inference_duration_seconds",
             "Inference in this router's own Triton, without the wait.",
@@ -46,22 +24,20 @@ class Metrics:
             buckets=FAST,
             registry=into,
         )
+        about = "Loading of a version until it answered."
+        self.load = Histogram("fastserve_model_load_seconds", about, buckets=SLOW, registry=into)
         self._in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port.", registry=into)
-        self.load = Histogram(
-            "fastserve_model_load_seconds",
-            "Loading of a version until it answered.",
-            buckets=SLOW,
-            registry=into,
-        )
-        self._healthy = Gauge(
-            "fastserve_member_healthy", "Whether a replica is ready.", ("member",), registry=into
-        )
-        self.restarts = Counter(
-            "fastserve_engine_restarts", "Restarts of the engine's ranks after one died.", registry=into
-        )
+        about = "Whether a replica is ready."
+        self._healthy = Gauge("fastserve_member_healthy", about, ("member",), registry=into)
+        about = "Restarts of the engine's ranks after one died."
+        self.restarts = Counter("fastserve_engine_restarts", about, registry=into)
+        about, labels = "Requests at the data port.", ("code", "reason")
+        requests = Counter("fastserve_requests", about, labels, registry=into)
+        about, labels = "Choices, by sub-model.", ("submodel", "decision")
+        selections = Counter("fastserve_selection", about, labels, registry=into)
         # Labels come from the route table and the table of reasons, so these stay small.
-        self.requests = lru_cache(maxsize=256)(self._requests.labels)
-        self.selections = lru_cache(maxsize=1024)(self._selections.labels)
+        self.requests = lru_cache(maxsize=256)(requests.labels)
+        self.selections = lru_cache(maxsize=1024)(selections.labels)
 
     def inference(self, member: str) -> Histogram:
         return self._inference.labels(member)
@@ -76,3 +52,7 @@ class Metrics:
     def render(self) -> bytes:
         """The text exposition format."""
         return generate_latest(self.registry)
+
+
+def _seconds(name: str, about: str, into: CollectorRegistry) -> Histogram:
+    return Histogram(f"fastserve_{name}_seconds", about, buckets=FAST, registry=into)
