@@ -79,7 +79,7 @@ demo: install ## Four news specialists: train them, bring the pool up, ask, take
 	trap '$(BIN)/fastserve down --state $$state; rm -rf $$state' EXIT; \
 	$(BIN)/fastserve up -f $(NEWS)/pool.yaml --detach --port 0 --state $$state; \
 	url=$$($(BIN)/fastserve status --json --state $$state | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["pools"][0]["url"])'); \
-	$(BIN)/python $(NEWS)/ask.py --url $$url
+	COLUMNS=$${COLUMNS:-120} $(BIN)/python $(NEWS)/ask.py --url $$url
 
 .PHONY: bench-clinc
 bench-clinc: install ## Ten specialists of CLINC150 beside one undivided model (needs DATA=folder of the data sets)

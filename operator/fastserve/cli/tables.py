@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -29,11 +30,12 @@ def status(overview: Overview) -> RenderableType:
 
 def _pool(pool: PoolOverview) -> Table:
     state = "[green]ready[/]" if pool.ready else "[yellow]not ready[/]"
-    table = Table(title=f"{pool.name} · {pool.url} · {state}", title_justify="left", min_width=78)
+    title = f"{pool.name} · {pool.url} · {state}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("SUB-MODEL", "PHASE", "VERSION", "RANKS"):
         table.add_column(column, overflow="fold")
     for column in ("MEMORY", "QUEUE P95", "REQUESTS", "FAILED", "RESTARTS"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for member in pool.members:
         table.add_row(*_cells(member))
     return table
@@ -44,7 +46,7 @@ def _cells(member: MemberRow) -> list[RenderableType]:
     return [
         name,
         Text(_phase(member), style=STYLES.get(member.phase, "")),
-        member.version[:12],
+        member.version[:8],
         _ranks(member),
         f"{member.memory_bytes // MIB} MiB" if member.memory_bytes else "",
         f"{member.wait_p95_seconds * 1000:.1f} ms",
@@ -62,7 +64,11 @@ def _phase(member: MemberRow) -> str:
 
 
 def _ranks(member: MemberRow) -> str:
-    return ", ".join(f"{rank.rank}: {rank.device}" for rank in member.ranks)
+    """``2 × cpu`` where all are alike, else the devices in the order of the ranks."""
+    devices = [rank.device for rank in member.ranks]
+    if len(set(devices)) == 1:
+        return devices[0] if len(devices) == 1 else f"{len(devices)} × {devices[0]}"
+    return " ".join(devices)
 
 
 def _reasons(pool: PoolOverview) -> list[Text]:
@@ -77,7 +83,7 @@ def _reasons(pool: PoolOverview) -> list[Text]:
 
 def answer(document: dict[str, Any], most: int = 5) -> RenderableType:
     """An answer of POST /v1/predict."""
-    members = Table("SUB-MODEL", "WEIGHT", "SIMILARITY", "ITS ANSWER", "STATUS")
+    members = Table("SUB-MODEL", "WEIGHT", "SIMILARITY", "ITS ANSWER", "STATUS", box=box.SIMPLE_HEAD)
     for member in document["members"]:
         members.add_row(
             member["name"],
@@ -101,7 +107,7 @@ def answer(document: dict[str, Any], most: int = 5) -> RenderableType:
 
 def decision(document: dict[str, Any]) -> RenderableType:
     """An answer of POST /v1/route."""
-    table = Table("SUB-MODEL", "SIMILARITY", "BELIEF", "WEIGHT", "CHOSEN", "WHY")
+    table = Table("SUB-MODEL", "SIMILARITY", "BELIEF", "WEIGHT", "CHOSEN", "WHY", box=box.SIMPLE_HEAD)
     for member in document["members"]:
         table.add_row(
             member["name"],

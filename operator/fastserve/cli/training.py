@@ -93,7 +93,9 @@ def _show(event: dict[str, Any], progress: Progress, bar: Any) -> None:
         case "step":
             progress.update(bar, completed=event["step"], total=event["steps"])
         case "epoch":
-            found = f"validation accuracy {event['validationAccuracy']:.3f}, loss {event['validationLoss']:.3f}"
+            found = (
+                f"validation accuracy {event['validationAccuracy']:.3f}, loss {event['validationLoss']:.3f}"
+            )
             progress.update(bar, figures=f"epoch {event['epoch']}: {found}")
         case "done":
             metrics = event["metrics"]

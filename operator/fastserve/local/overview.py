@@ -159,9 +159,12 @@ def _member(
 def _phase(state: RouterState) -> str:
     if state.ready:
         return "Ready"
-    if state.model is None or not state.triton_live:
+    phase = state.model.load.phase if state.model else "Pending"
+    if phase == "FailedToLoad":
+        return phase
+    if not state.triton_live or phase == "Pending":
         return "Starting"
-    return {"FailedToLoad": "FailedToLoad", "Loaded": "Down"}.get(state.model.load.phase, "Loading")
+    return {"Loaded": "Down"}.get(phase, "Loading")
 
 
 def _state(place: RouterPlace) -> RouterState | None:

@@ -193,8 +193,9 @@ def _progress(sidecar: Sidecar, target: Target) -> LoadProgress:
     done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
     if target.model_name in sidecar.book.proved:
         return LoadProgress(phase="Loaded", bytes_done=done, bytes_total=total)
-    if sidecar.loading == target.model_name:
-        return LoadProgress(phase="Loading", bytes_done=done, bytes_total=total)
+    # A failed load that is tried again is still a failed load, or the phase would flap for ever.
     if sidecar.book.failure is not None:
         return LoadProgress(phase="FailedToLoad", bytes_done=done, bytes_total=total)
+    if sidecar.loading == target.model_name:
+        return LoadProgress(phase="Loading", bytes_done=done, bytes_total=total)
     return LoadProgress(bytes_done=done, bytes_total=total)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "01-news"
 SPECIALISTS = ("world", "business", "sport", "science")
 COMMAND = str(Path(sys.executable).parent / "fastserve")
