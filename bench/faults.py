@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -37,10 +38,12 @@ MEMBER = "science"
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: when it was sent, what came back (0: no HTTP answer), whether members were missing."""
+    """One request: when it was sent, which member knows its answer, what came back (0: no HTTP answer),
+    whether members were missing, who answered."""
 
     sent: float
     seconds: float
+    about: str
     status: int
     degraded: bool
     members: str
@@ -53,6 +56,9 @@ class Row:
     fault: str
     requests: int
     failed: int
+    """Of the requests that the killed member should answer."""
+    failed_neighbours: int
+    """Of all others."""
     failed_statuses: str
     degraded: int
     last_failure_seconds: float
@@ -64,8 +70,8 @@ class Row:
 class Load:
     """Open-loop load: one request each `1 / rate` seconds, whatever became of those before."""
 
-    def __init__(self, url: str, texts: list[str], rate: float) -> None:
-        self._url, self._texts, self._rate = url, texts, rate
+    def __init__(self, url: str, questions: list[dict[str, str]], rate: float) -> None:
+        self._url, self._questions, self._rate = url, questions, rate
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.answers: list[Answer] = []
@@ -73,8 +79,8 @@ class Load:
     def run(self) -> None:
         began, number = time.monotonic(), 0
         while not self._stop.wait(max(0.0, began + number / self._rate - time.monotonic())):
-            text = self._texts[number % len(self._texts)]
-            thread = threading.Thread(target=self._one, args=(text,))
+            question = self._questions[number % len(self._questions)]
+            thread = threading.Thread(target=self._one, args=(question,))
             thread.start()
             self._threads.append(thread)
             number += 1
@@ -84,12 +90,12 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def _one(self, text: str) -> None:
+    def _one(self, question: dict[str, str]) -> None:
         sent = time.monotonic()
         status, degraded, members = 0, False, ""
         request = urllib.request.Request(
             f"{self._url}/v1/predict",
-            json.dumps({"text": text}).encode(),
+            json.dumps({"text": question["text"]}).encode(),
             {"content-type": "application/json"},
         )
         try:
@@ -102,7 +108,8 @@ class Load:
             status = error.code
         except OSError:
             status = 0
-        self.answers.append(Answer(sent, time.monotonic() - sent, status, degraded, members))
+        seconds = time.monotonic() - sent
+        self.answers.append(Answer(sent, seconds, question["subModel"], status, degraded, members))
 
 
 class Pool:
@@ -152,7 +159,9 @@ def wait_ready(pool: Pool, seconds: float) -> None:
 @contextmanager
 def load_on(url: str, rate: float) -> Iterator[Load]:
     questions = [json.loads(line) for line in (NEWS / "questions.jsonl").read_text().splitlines()]
-    load = Load(url, [q["text"] for q in questions if q.get("subModel") == MEMBER], rate)
+    own = [q for q in questions if q.get("subModel") == MEMBER]
+    others = [q for q in questions if q.get("subModel") not in (MEMBER, None)]
+    load = Load(url, [q for pair in zip(own, others, strict=False) for q in pair], rate)
     thread = threading.Thread(target=load.run)
     thread.start()
     try:
@@ -166,7 +175,8 @@ def recovery(load: Load, killed: float, seconds: float) -> float:
     """Seconds until the killed member answered again, and ten requests in a row with it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        after = sorted((a for a in load.answers if a.sent > killed), key=lambda a: a.sent)
+        own = (a for a in load.answers if a.sent > killed and a.about == MEMBER)
+        after = sorted(own, key=lambda a: a.sent)
         bad = [a.sent for a in after if not (a.status == 200 and MEMBER in a.members.split(","))]
         good = [a.sent for a in after if not bad or a.sent > bad[-1]]
         if bad and len(good) >= 10:
@@ -175,9 +185,9 @@ def recovery(load: Load, killed: float, seconds: float) -> float:
     return float("inf")
 
 
-def hurt(pool: Pool, fault: str, pid: int, rate: float) -> Row:
-    """Kill `pid` under load, and see."""
-    limit = float(pool.member()["loadSeconds"]) + RESERVE_SECONDS
+def hurt(pool: Pool, fault: str, limit: float, rate: float) -> Row:
+    """Kill the process under load, and see. `limit` is the member's load time and the reserve, seconds."""
+    pid = _victim(pool, fault)
     with load_on(pool.overview()["url"], rate) as load:
         time.sleep(2)
         killed = time.monotonic()
@@ -189,7 +199,8 @@ def hurt(pool: Pool, fault: str, pid: int, rate: float) -> Row:
     return Row(
         fault=fault,
         requests=len(load.answers),
-        failed=len(failed),
+        failed=sum(a.about == MEMBER for a in failed),
+        failed_neighbours=sum(a.about != MEMBER for a in failed),
         failed_statuses=" ".join(sorted({str(a.status) for a in failed})),
         degraded=sum(a.degraded for a in after),
         last_failure_seconds=round(max((a.sent + a.seconds - killed for a in failed), default=0.0), 2),
@@ -211,11 +222,11 @@ def main() -> int:
         pool = Pool(Path(folder))
         pool.up()
         seen = everything(pool)
+        limit = float(pool.member()["loadSeconds"]) + RESERVE_SECONDS
         try:
             for _ in range(given.rounds):
                 for fault in (f"rank 1 of {MEMBER}", f"Triton of {MEMBER}", f"router of {MEMBER}"):
-                    pid = _victim(pool, fault)
-                    rows.append(hurt(pool, fault, pid, given.rate))
+                    rows.append(hurt(pool, fault, limit, given.rate))
                     seen |= everything(pool)
         finally:
             pool.down()
@@ -232,17 +243,19 @@ def _victim(pool: Pool, fault: str) -> int:
 
 def report(rows: list[Row], left: list[psutil.Process]) -> None:
     """Print the table and write bench/results/faults.json."""
-    table = Table(
+    heads = (
         "FAULT",
-        "REQUESTS",
+        "SENT",
         "FAILED",
-        "STATUSES",
+        "OTHERS",
+        "STATUS",
         "DEGRADED",
-        "LAST FAILURE",
-        "LONGEST",
-        "BACK AFTER",
-        "LIMIT",
+        "LAST S",
+        "LONGEST S",
+        "BACK S",
+        "LIMIT S",
     )
+    table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*(str(value) for value in asdict(row).values()))
     console = Console()

@@ -180,7 +180,10 @@ class AdminDoor:
             digest=shown.digest if shown else target.digest,
             version=shown.version if shown else target.version,
             load=_progress(sidecar, target),
-            load_seconds=sidecar.book.load_seconds.get(target.model_name, 0.0),
+            # A router that found its Triton loaded did not measure; the engine did.
+            load_seconds=sidecar.book.load_seconds.get(
+                target.model_name, report.load_seconds if report else 0.0
+            ),
             labels=own.labels,
             ranks=ranks,
             restarts=report.restarts if report else 0,

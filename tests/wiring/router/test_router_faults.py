@@ -402,6 +402,7 @@ async def test_a_router_that_restarts_beside_a_loaded_triton_does_not_load_again
 
         await pool.until(found_again)
         assert len(pool.tritons["banking"].loads) == 1
+        assert (await node.state())["model"]["loadSeconds"] == 0.5
         assert (await predict(pool, BANKING))[0] == 200
 
 
