@@ -1,11 +1,11 @@
 """What cutting a model into ranks costs and saves, on the CPU with gloo.
 
-    python bench/tensor_parallel.py --minilm FOLDER [--quick]
+    python bench/tensor_parallel.py [--minilm FOLDER] [--quick]
 
 For MiniLM (with a random classification head) and a random BERT-base, at the degrees 1, 2 and 4: the
-greatest difference from the undivided transformers model, parameter bytes of a rank against P/N, what
-loading adds to a rank's resident set at most, sums per request with their bytes and their share of the
-time. Beside it: the same cut by torch's own `parallelize_module` (DTensor), and what the supervisor and its
+greatest difference of the logits from those of the undivided transformers model, parameter bytes of a rank
+against P/N, what loading adds to a rank's resident set at most, sums per request with their bytes and their
+share of the time. Beside it: the same cut by torch's own `parallelize_module` (DTensor), and what the supervisor and its
 socket pair add to a request. Prints tables and writes bench/results/tensor_parallel.json. Latencies of more
 ranks than cores say nothing about a machine that has the cores.
 """
@@ -42,12 +42,16 @@ from fastserve.engine.runners import EncoderRunner, Load, load_runner
 from fastserve.engine.sharding import Group
 from fastserve.engine.supervisor import RankGroup
 from fastserve.engine.tokens import TextTokenizer
+from fastserve.local.environment import Installer
+from fastserve.local.folders import Folders
 
 RESULTS = Path(__file__).parent / "results" / "tensor_parallel.json"
 SHORT = "what will the weather be like in the mountains tomorrow"
 TEXTS = (SHORT, "yes", "", "stocks fell " * 40, "the team won the final after extra time")
 DEGREES = (1, 2, 4)
 TASK = "TextClassification"
+RAW = "regression"
+"""transformers' word for a head whose scores are the logits themselves: nothing squashes a difference."""
 
 
 @dataclass
@@ -110,15 +114,18 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minilm", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2; default: the one we install")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     arguments: argparse.Namespace = parser.parse_args()
+    arguments.minilm = arguments.minilm or Installer(Folders.of_platform(), print).weights()
     return arguments
 
 
 def _with_head(weights: Path, folder: Path) -> Path:
     torch.manual_seed(1)
-    model = transformers.BertForSequenceClassification.from_pretrained(weights, num_labels=4)
+    model = transformers.BertForSequenceClassification.from_pretrained(
+        weights, num_labels=4, problem_type=RAW
+    )
     model.save_pretrained(folder)
     shutil.copy(weights / "tokenizer.json", folder)
     return folder
@@ -127,7 +134,7 @@ def _with_head(weights: Path, folder: Path) -> Path:
 def _random_base(folder: Path) -> Path:
     torch.manual_seed(2)
     transformers.BertForSequenceClassification(
-        transformers.BertConfig(id2label={n: str(n) for n in range(4)})
+        transformers.BertConfig(id2label={n: str(n) for n in range(4)}, problem_type=RAW)
     ).save_pretrained(folder)
     shutil.copy(folder.parent / "minilm" / "tokenizer.json", folder)
     return folder
@@ -162,7 +169,7 @@ def _undivided(model: torch.nn.Module, checkpoint: Path) -> NDArray[np.float32]:
     """Each text alone, without padding, by transformers."""
     tokenizer = TextTokenizer(checkpoint, 512, 0)
     with torch.inference_mode():
-        rows = [model(torch.tensor([ids])).logits[0].softmax(-1) for ids in tokenizer.encode(TEXTS)]
+        rows = [model(torch.tensor([ids])).logits[0] for ids in tokenizer.encode(TEXTS)]
     scores: NDArray[np.float32] = torch.stack(rows).numpy()
     return scores
 
