@@ -5,9 +5,9 @@
 For MiniLM (with a random classification head) and a random BERT-base, at the degrees 1, 2 and 4: the
 greatest difference of the logits from those of the undivided transformers model, parameter bytes of a rank
 against P/N, what loading adds to a rank's resident set at most, sums per request with their bytes and their
-share of the time. Beside it: the same cut by torch's own `parallelize_module` (DTensor), and what the supervisor and its
-socket pair add to a request. Prints tables and writes bench/results/tensor_parallel.json. Latencies of more
-ranks than cores say nothing about a machine that has the cores.
+share of the time. Beside it: the same cut by torch's own `parallelize_module` (DTensor), and what the
+supervisor and its socket pair add to a request. Prints tables and writes bench/results/tensor_parallel.json.
+Latencies of more ranks than cores say nothing about a machine that has the cores.
 """
 
 import argparse
