@@ -31,10 +31,12 @@ def status(overview: Overview) -> RenderableType:
 def _pool(pool: PoolOverview) -> Table:
     state = "[green]ready[/]" if pool.ready else "[yellow]not ready[/]"
     title = f"{pool.name} · {pool.url} · {state}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
+    )
     for column in ("SUB-MODEL", "PHASE", "VERSION", "RANKS"):
-        table.add_column(column, overflow="fold")
-    for column in ("MEMORY", "QUEUE P95", "REQUESTS", "FAILED", "RESTARTS"):
+        table.add_column(column, no_wrap=True)
+    for column in ("MEMORY", "P95 WAIT", "REQUESTS", "FAILED", "RESTARTS"):
         table.add_column(column, justify="right", no_wrap=True)
     for member in pool.members:
         table.add_row(*_cells(member))
