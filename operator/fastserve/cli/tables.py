@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fastserve.local.overview import MemberRow, Overview, PoolOverview
 
-MIB = 1024 * 1024
+GIB = 1 << 30
 STYLES = {
     "Ready": "green",
     "Loading": "yellow",
@@ -36,7 +36,7 @@ def _pool(pool: PoolOverview) -> Table:
     )
     for column in ("SUB-MODEL", "PHASE", "VERSION", "RANKS"):
         table.add_column(column, no_wrap=True)
-    for column in ("MEMORY", "P95 WAIT", "REQUESTS", "FAILED", "RESTARTS"):
+    for column in ("MEMORY", "WAIT", "REQUESTS", "FAILED", "RESTARTS"):
         table.add_column(column, justify="right", no_wrap=True)
     for member in pool.members:
         table.add_row(*_cells(member))
@@ -48,9 +48,9 @@ def _cells(member: MemberRow) -> list[RenderableType]:
     return [
         name,
         Text(_phase(member), style=STYLES.get(member.phase, "")),
-        member.version[:8],
+        member.version[:7],
         _ranks(member),
-        f"{member.memory_bytes // MIB} MiB" if member.memory_bytes else "",
+        f"{member.memory_bytes / GIB:.1f} GiB" if member.memory_bytes else "",
         f"{member.wait_p95_seconds * 1000:.1f} ms",
         str(member.requests),
         str(member.failures),
