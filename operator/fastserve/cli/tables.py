@@ -32,9 +32,10 @@ def _pool(pool: PoolOverview) -> Table:
     state = "[green]ready[/]" if pool.ready else "[yellow]not ready[/]"
     title = f"{pool.name} · {pool.url} · {state}"
     table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
     )
-    for column in ("SUB-MODEL", "PHASE", "VERSION", "RANKS"):
+    table.add_column("SUB-MODEL", overflow="fold")
+    for column in ("PHASE", "VERSION", "RANKS"):
         table.add_column(column, no_wrap=True)
     for column in ("MEMORY", "WAIT", "REQUESTS", "FAILED", "RESTARTS"):
         table.add_column(column, justify="right", no_wrap=True)
