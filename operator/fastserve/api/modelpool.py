@@ -90,9 +90,6 @@ class Limits(Document):
 class Router(Document):
     """The pool's routers."""
 
-    standby_replicas: Annotated[int, Field(ge=1, le=16)] = 1
-    """Routers without a Triton beside them, so that the pool answers truthfully even when every
-    sub-model is down."""
     limits: Limits = Field(default_factory=Limits)
     """Bounds that protect a router."""
 
