@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from news import ROOT
+from news import ROOT, post
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(900)]
 
@@ -42,8 +42,14 @@ def test_the_tour_runs(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def _run(command: str, folder: Path, state: Path) -> str:
+    words = shlex.split(command)
+    if words[0] == "curl" and shutil.which("curl") is None:
+        # A bare machine has none; the request is the same.
+        status, document, _ = post(f"http://{words[2]}", json.loads(words[words.index("-d") + 1]))
+        assert status == 200, document
+        return json.dumps(document)
     done = subprocess.run(
-        shlex.split(command),
+        words,
         cwd=folder,
         env={**os.environ, "FASTSERVE_STATE": str(state), "COLUMNS": "160"},
         capture_output=True,
