@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from news import COMMAND, SPECIALISTS, Cli, post, trained
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(600)]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from news import ROOT, post
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(900)]

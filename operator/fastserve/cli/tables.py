@@ -31,9 +31,7 @@ def status(overview: Overview) -> RenderableType:
 def _pool(pool: PoolOverview) -> Table:
     state = "[green]ready[/]" if pool.ready else "[yellow]not ready[/]"
     title = f"{pool.name} · {pool.url} · {state}"
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
-    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("SUB-MODEL", overflow="fold")
     for column in ("PHASE", "VERSION", "RANKS"):
         table.add_column(column, no_wrap=True)

@@ -184,7 +184,9 @@ def test_a_key_written_twice_names_both_lines() -> None:
 
 
 def test_all_problems_of_a_file_are_told_at_once_with_their_lines() -> None:
-    text = f"{POOL}  bananas: 1\n  router: {{limits: {{maxQueue: 0}}}}\n---\n{MEMBER}  replicas: -1\n---\na: [\n"
+    text = (
+        f"{POOL}  bananas: 1\n  router: {{limits: {{maxQueue: 0}}}}\n---\n{MEMBER}  replicas: -1\n---\na: [\n"
+    )
     assert [problem.split(": ")[:2] for problem in problems_of(text)] == [
         ["pool.yaml:6", "spec.bananas"],
         ["pool.yaml:7", "spec.router.limits.maxQueue"],
