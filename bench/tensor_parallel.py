@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ SHORT = "what will the weather be like in the mountains tomorrow"
 TEXTS = (SHORT, "yes", "", "stocks fell " * 40, "the team won the final after extra time")
 DEGREES = (1, 2, 4)
 TASK = "TextClassification"
-RAW = "regression"
+RAW: Final = "regression"
 """transformers' word for a head whose scores are the logits themselves: nothing squashes a difference."""
 
 

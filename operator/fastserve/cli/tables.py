@@ -65,10 +65,10 @@ def _phase(member: MemberRow) -> str:
 
 
 def _ranks(member: MemberRow) -> str:
-    """``2 × cpu`` where all are alike, else the devices in the order of the ranks."""
+    """``2 x cpu`` where all are alike, else the devices in the order of the ranks."""
     devices = [rank.device for rank in member.ranks]
     if len(set(devices)) == 1:
-        return devices[0] if len(devices) == 1 else f"{len(devices)} × {devices[0]}"
+        return devices[0] if len(devices) == 1 else f"{len(devices)} x {devices[0]}"
     return " ".join(devices)
 
 
