@@ -10,7 +10,7 @@ import numpy as np
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Meaning
 from fastserve.errors import CheckpointError
-from fastserve.router.prototypes import SEED, Vectors
+from fastserve.router.prototypes import RUNS, SEED, Vectors
 
 MAX_EXAMPLES = 20_000
 """Read from one file; prototypes do not get better with more."""
@@ -18,8 +18,9 @@ MAX_EXAMPLES = 20_000
 
 def prototype_key(encoder_digest: str, meaning: Meaning, max_tokens: int) -> str:
     """Name under which the prototypes of a meaning are kept: all that they depend on."""
+    clustering = {"seed": SEED, "runs": RUNS}
     return digest_of(
-        {"encoder": encoder_digest, "examples": meaning.digest, "seed": SEED, "maxTokens": max_tokens}
+        {"encoder": encoder_digest, "examples": meaning.digest, "maxTokens": max_tokens, **clustering}
     )
 
 

@@ -3,7 +3,8 @@
 Spherical k-means (Dhillon and Modha, 2001) over the unit vectors of the examples, seeded by k-means++
 (Arthur and Vassilvitskii, 2007) with a fixed seed, so that every router finds the same prototypes.
 n = min(15, ceil(N / 20)); fewer than 20 examples are their own prototypes. One centroid per sub-model
-costs 13 points of selection accuracy against 15 on CLINC150.
+costs 13 points of selection accuracy against 15 on CLINC150. One run ends in a local optimum whose quality
+is chance, so the best of eight is kept: the one whose examples are nearest to their prototypes.
 """
 
 from math import ceil
@@ -15,6 +16,7 @@ Vectors = npt.NDArray[np.float32]
 MOST = 15
 EXAMPLES_PER_PROTOTYPE = 20
 SEED = 0
+RUNS = 8
 ROUNDS = 50
 
 
@@ -30,7 +32,12 @@ def prototypes_of(vectors: Vectors) -> Vectors:
     count = how_many(len(vectors))
     if count == len(vectors):
         return np.ascontiguousarray(vectors, np.float32)
-    centres = _seeds(vectors, count)
+    runs = [_run(vectors, _seeds(vectors, count, seed)) for seed in range(SEED, SEED + RUNS)]
+    return min(runs, key=lambda centres: _distortion(vectors, centres))
+
+
+def _run(vectors: Vectors, centres: Vectors) -> Vectors:
+    """Lloyd's rounds from these centres until no example changes its owner."""
     owner = np.full(len(vectors), -1)
     for _ in range(ROUNDS):
         nearest = (vectors @ centres.T).argmax(axis=1)
@@ -41,9 +48,14 @@ def prototypes_of(vectors: Vectors) -> Vectors:
     return centres
 
 
-def _seeds(vectors: Vectors, count: int) -> Vectors:
+def _distortion(vectors: Vectors, centres: Vectors) -> float:
+    """Sum over the examples of 1 - cosine to the nearest centre."""
+    return float((1.0 - (vectors @ centres.T).max(axis=1)).sum())
+
+
+def _seeds(vectors: Vectors, count: int, seed: int) -> Vectors:
     """k-means++: each next seed is drawn in proportion to its squared distance from the nearest one."""
-    draw = np.random.default_rng(SEED)
+    draw = np.random.default_rng(seed)
     chosen = [int(draw.integers(len(vectors)))]
     distance = np.full(len(vectors), np.inf)
     while len(chosen) < count:

@@ -43,3 +43,13 @@ def test_examples_that_are_all_alike_do_no_harm() -> None:
 
     assert np.isfinite(found).all()
     assert found[0] == pytest.approx(rows[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_clump_of_examples_gets_a_prototype_where_one_run_alone_would_miss_some(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    centres = draw.normal(size=(15, 32))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    examples = np.repeat(centres, 20, axis=0) + draw.normal(size=(300, 32)) * 0.03
+    vectors = (examples / np.linalg.norm(examples, axis=1, keepdims=True)).astype(np.float32)
+    assert (vectors @ prototypes_of(vectors).T).max(axis=1).min() > 0.95
