@@ -26,6 +26,12 @@ CONTROL_SECONDS = 2.0
 """For questions. Loading has its own, longer bound."""
 LOAD_SECONDS = 660.0
 """More than the engine's own bound, so that the engine is the one to say why."""
+RECONNECT = (
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+"""Left to itself, gRPC looks for a Triton that was away for long only every two minutes."""
 _REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
 _WRAPPERS = frozenset({"TritonModelException", "InvalidArgument", "InternalError", "RuntimeError"})
 
@@ -62,7 +68,7 @@ class GrpcTritonControl:
     """TritonControl over tritonclient.grpc.aio."""
 
     def __init__(self, address: str) -> None:
-        self._client = triton_grpc.InferenceServerClient(address)
+        self._client = triton_grpc.InferenceServerClient(address, channel_args=RECONNECT)
 
     async def live(self) -> bool:
         try:
