@@ -115,7 +115,8 @@ class RankProcesses:
         if wake in ready:
             return None
         ended = next(rank for rank in self.ranks if rank.channel.fileno() in ready)
-        return self._verdict or _death_of(ended)
+        self._verdict = self._end_of(ended)
+        return self._verdict
 
     def kill(self) -> None:
         """End the processes at once. The channels stay open, so that a thread that reads them sees it."""
@@ -158,7 +159,7 @@ class RankProcesses:
             except BlockingIOError:
                 raise EngineError(f"rank {rank.number} took no request within {timeout:g} s") from None
             except OSError:
-                raise _death_of(rank) from None
+                raise self._end_of(rank) from None
 
     def _receive(
         self, pending: Mapping[Connection, Rank], deadline: float, late: str
@@ -173,8 +174,12 @@ class RankProcesses:
             try:
                 received.append((rank, receive(rank.channel)))
             except (EOFError, OSError):
-                raise _death_of(rank) from None
+                raise self._end_of(rank) from None
         return received
+
+    def _end_of(self, rank: Rank) -> FastServeError:
+        """Why a rank is gone: after the first end the others are killed, and theirs are not the cause."""
+        return self._verdict or _death_of(rank)
 
     def _first_cause(self, error: FastServeError) -> FastServeError:
         """A rank that lost its peer fails too, and its word may come first: prefer the death."""

@@ -179,7 +179,8 @@ class RankGroup:
         # Whoever asks sees the end of the channel and lets the lock go; closing it under him would not do.
         with self._asking:
             self._ranks = None
-            ranks.close()
+        # Without the lock: a process that held much memory takes seconds to go, and callers must not wait.
+        ranks.close()
 
 
 def _newborn(ranks: RankProcesses) -> tuple[RankReport, ...]:

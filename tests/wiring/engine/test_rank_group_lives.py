@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from fastserve.engine.devices import Placement, RankDevice
+from fastserve.engine.ranks import RankProcesses, spawn
 from fastserve.engine.supervisor import RankGroup, restart_delay
 from fastserve.errors import CheckpointError, DeviceMissing, EngineError, RankDied
 
@@ -92,6 +94,44 @@ def test_requests_meanwhile_fail_at_once_with_the_reason(stage: "Stage", until: 
     assert group.report().phase == "Loading"
     began = time.monotonic()
     with pytest.raises(RankDied, match="was killed by SIGKILL"):
+        group.predict(["abc"])
+    assert time.monotonic() - began < 0.5
+
+
+def test_the_rank_that_died_is_named_and_not_those_that_were_killed_for_it(stage: "Stage") -> None:
+    ranks = spawn(stage.config, Placement((RankDevice("cpu"),) * 2, "gloo"), dict(os.environ))
+    waking, wake = os.pipe()
+    try:
+        ranks.load(30, lambda *_: None)
+        os.kill(ranks.ranks[1].process.pid, signal.SIGKILL)
+        assert "rank 1" in str(ranks.wait_for_end(waking))
+        ranks.kill()
+        ranks.ranks[0].process.wait()
+        with pytest.raises(RankDied, match="rank 1 "):
+            ranks.ask(["abc"], 5)
+    finally:
+        ranks.close()
+        os.close(wake)
+        os.close(waking)
+
+
+def test_requests_fail_at_once_while_a_dead_group_takes_long_to_go(
+    stage: "Stage", until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = stage.started()
+    close = RankProcesses.close
+    leaving = threading.Event()
+
+    def close_slowly(ranks: RankProcesses) -> None:
+        leaving.set()
+        time.sleep(2)
+        close(ranks)
+
+    monkeypatch.setattr(RankProcesses, "close", close_slowly)
+    os.kill(pids(group)[0], signal.SIGKILL)
+    assert leaving.wait(5)
+    began = time.monotonic()
+    with pytest.raises(RankDied):
         group.predict(["abc"])
     assert time.monotonic() - began < 0.5
 
