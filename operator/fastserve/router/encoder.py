@@ -18,6 +18,8 @@ from fastserve.router.answers import Refusal
 
 Vectors = npt.NDArray[np.float32]
 CACHED_TEXTS = 10_000
+LONGEST_CACHED = 2_000
+"""Characters; ten thousand texts as long as a body may be would fill the machine's memory."""
 BATCH = 32
 """Texts that wait are encoded together, up to so many."""
 
@@ -153,7 +155,9 @@ class EncoderService:
         self, taken: list[tuple[tuple[int, str], asyncio.Future[npt.NDArray[np.float32]]]], vectors: Vectors
     ) -> None:
         for (key, future), vector in zip(taken, vectors, strict=True):
-            self._known[key] = vector
+            if len(key[1]) <= LONGEST_CACHED:
+                # A copy: a row would keep the vectors of its whole batch in memory.
+                self._known[key] = vector.copy()
             if len(self._known) > CACHED_TEXTS:
                 self._known.popitem(last=False)
             if not future.done():

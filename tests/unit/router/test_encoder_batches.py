@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastserve.router.answers import Refusal
-from fastserve.router.encoder import EncoderService
+from fastserve.router.encoder import LONGEST_CACHED, EncoderService
 
 
 class SlowEncoder:
@@ -70,4 +70,19 @@ async def test_a_full_queue_refuses_and_a_failure_reaches_its_callers_only() -> 
         await first
 
     assert (await service.vector("b", 8)).tolist() == [1, 8]
+    service.close()
+
+
+async def test_a_very_long_text_is_encoded_but_not_kept() -> None:
+    encoder = SlowEncoder()
+    encoder.go.set()
+    service = EncoderService(encoder)
+    kept, passing = "x" * LONGEST_CACHED, "x" * (LONGEST_CACHED + 1)
+    for text in (kept, passing):
+        assert (await service.vector(text, 8)).tolist() == [len(text), 8]
+
+    assert service.cached(passing, 8) is None
+    vector = service.cached(kept, 8)
+    assert vector is not None
+    assert vector.base is None, "a view would keep the whole batch"
     service.close()
