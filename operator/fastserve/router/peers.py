@@ -57,7 +57,6 @@ class Peers:
     def __init__(self, own_instance: str, on_health: Callable[[str, bool], None]) -> None:
         self.replicas: dict[str, PeerReplica] = {}
         self.by_member: dict[str, list[PeerReplica]] = {}
-        self.error = ""
         self._own = own_instance
         self._on_health = on_health
 
@@ -88,16 +87,19 @@ class Peers:
             self.by_member.setdefault(replica.member, []).append(replica)
 
     async def watch(self, source: PeerSource) -> None:
-        """Follow the source for ever."""
+        """Follow the source for ever; a list that cannot be used leaves the known peers in place."""
+        why = ""
         while True:
             try:
                 peers = source.changed()
-                self.error = ""
+                if peers is not None:
+                    self.replace(peers)
+                    why = ""
+                    log.info("peers changed", extra={"peers": len(self.replicas)})
             except (OSError, ValueError) as error:
-                peers, self.error = None, f"the list of peers cannot be read: {error}"
-            if peers is not None:
-                self.replace(peers)
-                log.info("peers changed", extra={"peers": len(self.replicas)})
+                if why != str(error):
+                    why = str(error)
+                    log.error("the list of peers cannot be used", extra={"why": why})
             await asyncio.sleep(POLL_SECONDS)
 
     async def probe(self) -> None:

@@ -295,6 +295,16 @@ async def test_a_broken_table_leaves_the_old_one_in_place_and_says_so(tmp_path: 
         assert (await predict(pool, BANKING))[0] == 200
 
 
+async def test_a_broken_list_of_peers_leaves_the_known_ones_in_place(tmp_path: Path) -> None:
+    async with world(tmp_path, ["banking"]) as pool:
+        for text in ("{", '{"peers": [{"instance": "x", "member": "y", "address": "x", "admin": ":z"}]}'):
+            (tmp_path / "peers.json").write_text(text)
+            await asyncio.sleep(0.7)
+
+            assert not pool.door.task.done()
+            assert (await predict(pool, BANKING))[0] == 200
+
+
 async def test_a_missing_examples_file_makes_one_sub_model_unselectable_and_says_why(tmp_path: Path) -> None:
     travel = member_document("travel")
     travel["meaning"] = {"storageUri": "file:///nowhere/examples.txt", "digest": "0" * 64}
