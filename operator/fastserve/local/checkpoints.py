@@ -17,8 +17,15 @@ def path_of(storage_uri: str) -> Path:
 
 
 def read_facts(storage_uri: str) -> CheckpointFacts:
-    """Facts of the checkpoint at `storage_uri`; raises CheckpointError with what is missing."""
+    """Facts of the checkpoint at `storage_uri`; raises CheckpointError with what is missing or unreadable."""
     folder = path_of(storage_uri)
+    try:
+        return _facts(folder)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+
+
+def _facts(folder: Path) -> CheckpointFacts:
     if not folder.is_dir():
         raise CheckpointMissing(f"no checkpoint folder at {folder}: train or copy one there")
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
@@ -31,6 +38,8 @@ def read_facts(storage_uri: str) -> CheckpointFacts:
         config = json.loads((folder / "config.json").read_text())
     except ValueError as error:
         raise CheckpointError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} holds no block of fields")
     return CheckpointFacts(
         config=config,
         digest=_digest(folder, weights),

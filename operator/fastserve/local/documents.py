@@ -51,7 +51,6 @@ class PoolPlace(Document):
     """One pool of the session."""
 
     name: str
-    namespace: str = "default"
     routers: tuple[RouterPlace, ...]
     rejected: tuple[RejectedMember, ...] = ()
 
@@ -70,7 +69,6 @@ class Launch(Document):
 
     pools: tuple[PoolPlace, ...]
     processes: tuple[ProcessSpec, ...]
-    drain_seconds: int = 10
 
 
 class RunningProcess(Document):

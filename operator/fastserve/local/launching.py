@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from fastserve.local.documents import (
 from fastserve.local.environment import Environment
 from fastserve.local.files import write_whole
 from fastserve.local.folders import Folders
-from fastserve.local.ports import LOOPBACK, check_free, free_ports
+from fastserve.local.ports import LOOPBACK, door_ports, free_ports
 from fastserve.planning.plan import Instance, PoolPlan
 from fastserve.planning.triton import ServerPlace, server_arguments
 from fastserve.router.peers import Peer, PeerList
@@ -32,7 +32,7 @@ MAX_SOCKET_PATH = 100
 
 @dataclass(frozen=True)
 class Ground:
-    """What launching stands on: installed pieces, folders, the run's own short folder for sockets."""
+    """What launching stands on: installed pieces, and folders."""
 
     environment: Environment
     folders: Folders
@@ -43,20 +43,23 @@ class Ground:
 def launch(plans: Sequence[PoolPlan], ground: Ground, port: int) -> Launch:
     """Write all files under the state folder and return what to start. The first pool's door listens
     on `port`, the next one's on the port after it; 0 takes any free ports. Raises LocalError."""
-    doors = [0] * len(plans) if port == 0 else list(range(port, port + len(plans)))
-    for door in doors:
-        if door:
-            check_free(door)
+    doors = door_ports(port, len(plans))
+    inner = iter(free_ports(sum(_inner_ports(plan) for plan in plans), but=doors))
     _fresh(ground.folders.state)
     pools: list[PoolPlace] = []
     processes: list[ProcessSpec] = []
     for plan, door in zip(plans, doors, strict=True):
-        pool = _PoolLaunch(plan, ground, door)
+        pool = _PoolLaunch(plan, ground, door, inner)
         pools.append(pool.place())
         processes.extend(pool.processes())
-    made = Launch(pools=tuple(pools), processes=tuple(processes), drain_seconds=ground.drain_seconds)
+    made = Launch(pools=tuple(pools), processes=tuple(processes))
     write_whole(ground.folders.launch_file, made.model_dump_json(indent=2))
     return made
+
+
+def _inner_ports(plan: PoolPlan) -> int:
+    """Ports besides the door's: its admin port; of each instance two of the router and three of Triton."""
+    return 1 + 5 * len(plan.instances)
 
 
 def _fresh(state: Path) -> None:
@@ -73,12 +76,10 @@ def _fresh(state: Path) -> None:
 class _PoolLaunch:
     """The files and processes of one pool."""
 
-    def __init__(self, plan: PoolPlan, ground: Ground, door_port: int) -> None:
+    def __init__(self, plan: PoolPlan, ground: Ground, door_port: int, ports: Iterator[int]) -> None:
         self._plan, self._ground = plan, ground
         self._folder = ground.folders.state / "pools" / plan.table.pool
-        ports = iter(free_ports(2 + 5 * len(plan.instances), but=[door_port]))
-        door_data = door_port or next(ports)
-        self._door = _router_place(f"{plan.table.pool}-door", None, (door_data, next(ports)))
+        self._door = _router_place(f"{plan.table.pool}-door", None, (door_port, next(ports)))
         self._instances = [
             (instance, _router_place(_name(instance), instance.sub_model, (next(ports), next(ports))))
             for instance in plan.instances

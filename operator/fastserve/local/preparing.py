@@ -86,6 +86,8 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ManifestErrors((Problem(str(file), 1, "", f"not UTF-8: {error.reason}"),)) from error
+    except OSError as error:
+        raise LocalError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _wanted(parts: Sequence[Manifests]) -> Wanted:

@@ -12,13 +12,13 @@ import psutil
 from filelock import FileLock, Timeout
 
 from fastserve.errors import LocalError
-from fastserve.local.documents import Session
+from fastserve.local.documents import ProcessKind, Session
 from fastserve.local.environment import Installer, Say
 from fastserve.local.folders import Folders
 from fastserve.local.launching import Ground, launch
 from fastserve.local.machine import this_machine
 from fastserve.local.overview import read_session
-from fastserve.local.ports import check_free
+from fastserve.local.ports import door_ports
 from fastserve.local.preparing import plans_for, read
 from fastserve.local.supervisor import KILL_AFTER, die_with_parent
 
@@ -54,9 +54,7 @@ def start(options: StartOptions, say: Say) -> Session:
 
 def _start(options: StartOptions, say: Say) -> Session:
     wanted = read(options.files)
-    for offset in range(len(wanted.pools)):
-        if options.port:
-            check_free(options.port + offset)
+    door_ports(options.port, len(wanted.pools))  # told before minutes of installing
     installer = Installer(options.folders, say, options.torch_backend, options.triton)
     environment = installer.everything()
     say("Planning")
@@ -71,7 +69,7 @@ def stop(session: Session) -> None:
     try:
         process = psutil.Process(session.pid)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=2 * KILL_AFTER + 10)
+        process.wait(timeout=len(ProcessKind) * KILL_AFTER + 10)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired as late:

@@ -40,6 +40,11 @@ def test_an_artefact_tells_its_own_digest(tmp_path: Path) -> None:
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json missing"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"\*.safetensors missing"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "holds no block of fields"),
+        (
+            lambda folder: (folder / "model.safetensors").unlink() or (folder / "model.safetensors").mkdir(),
+            "model.safetensors cannot be read: Is a directory",
+        ),
         (lambda folder: (folder / "fastserve.json").write_text("[]"), "does not tell a digest"),
     ],
 )
