@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+from fastserve.api.modelpool import Method
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.answers import Refusal
 from fastserve.router.combination import Arrived, Combined, combine
-from fastserve.router.encoder import EncoderService
+from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput
@@ -52,28 +53,39 @@ class Asking:
 
     async def answer(self, ask: Ask) -> list[RowAnswer]:
         """An answer per text. Raises Refusal with the first text's reason that has none."""
-        choices = [await self.choose(text, ask) for text in ask.texts]
         try:
-            return await self._ask(ask, choices)
+            return await self._ask(ask, await self._choose_all(ask))
         except BackendUnavailable:
             # Whoever was asked is known to be gone now: choose once more among the others.
-            choices = [await self.choose(text, ask) for text in ask.texts]
+            choices = await self._choose_all(ask)
         try:
             return await self._ask(ask, choices)
         except BackendUnavailable as error:
             raise Refusal("MemberUnavailable", str(error)) from error
 
-    async def choose(self, text: str, ask: Ask) -> Choice:
+    async def _choose_all(self, ask: Ask) -> list[Choice]:
+        """As many at once as the encoder takes in one batch, so that one caller does not fill its queue."""
+        if len(ask.texts) == 1:
+            return [await self._choose(ask.texts[0], ask)]
+        choices: list[Choice] = []
+        for start in range(0, len(ask.texts), BATCH):
+            texts = ask.texts[start : start + BATCH]
+            choices += await asyncio.gather(*(self._choose(text, ask) for text in texts))
+        return choices
+
+    async def _choose(self, text: str, ask: Ask) -> Choice:
         """Whom to ask for a text. Raises Refusal where nobody can be asked."""
-        choice = self._direct(ask.direct) if ask.direct is not None else await self.explain(text, ask)
+        choice = await self.explain(text, ask)
         if not choice.weights:
-            raise no_choice(choice, self._rules(ask))
+            raise no_choice(choice, self.rules(ask))
         for name in choice.weights:
             self._metrics.selections(name, decision_of(choice, ask)).inc()
         return choice
 
     async def explain(self, text: str, ask: Ask) -> Choice:
         """The choice for a text, also where it is to ask nobody."""
+        if ask.direct is not None:
+            return self._direct(ask.direct)
         snapshot = self._pool.table()
         max_tokens = snapshot.table.selection.max_tokens
         vector = self._encoder.cached(text, max_tokens)
@@ -86,11 +98,12 @@ class Asking:
         start = perf_counter()
         similarities = self._pool.prototypes.similarities(vector)
         known = {name: value for name, value in similarities.items() if name in snapshot.members}
-        choice = select(snapshot.names, known, self._pool.ready(), self._rules(ask))
+        choice = select(snapshot.names, known, self._pool.ready(), self.rules(ask))
         self._metrics.selecting.observe(perf_counter() - start)
         return choice
 
-    def _rules(self, ask: Ask) -> Rules:
+    def rules(self, ask: Ask) -> Rules:
+        """The pool's rules with what the caller changed."""
         rules = self._pool.table().rules
         if ask.top_k is None:
             return rules
@@ -100,7 +113,7 @@ class Asking:
         self._pool.member(name)
         standing = (Standing(name, None, 1.0, self._pool.is_ready(name)),)
         if not standing[0].ready:
-            raise Refusal("MemberUnavailable", f"{name} is not ready")
+            return Choice(Outcome.MEMBER_UNAVAILABLE, {}, standing, 1.0, f"{name} is not ready")
         return Choice(Outcome.SELECTED, {name: 1.0}, standing, 1.0, f"{name} was named by the caller")
 
     async def _ask(self, ask: Ask, choices: Sequence[Choice]) -> list[RowAnswer]:
@@ -153,8 +166,9 @@ class Asking:
         arrived = _arrived(choice, said, place)
         if len(arrived) < min(table.min_members, len(said)) or not arrived:
             raise too_few(said, len(arrived))
-        decision = decision_of(choice, ask)
-        return RowAnswer(choice, decision, combine(table.method, arrived), said, place)
+        # One that was named answers for itself: its own scores, whatever the pool would make of them.
+        method = table.method if ask.direct is None else Method.BEST
+        return RowAnswer(choice, decision_of(choice, ask), combine(method, arrived), said, place)
 
 
 def _arrived(choice: Choice, said: Outputs, place: Mapping[str, int]) -> list[Arrived]:
@@ -169,7 +183,7 @@ def _arrived(choice: Choice, said: Outputs, place: Mapping[str, int]) -> list[Ar
 
 
 def decision_of(choice: Choice, ask: Ask) -> Decision:
-    if ask.direct is not None:
+    if ask.direct is not None and choice.weights:
         return "Direct"
     decisions: dict[Outcome, Decision] = {Outcome.SELECTED: "Selected", Outcome.FALLBACK: "Fallback"}
     return decisions.get(choice.outcome, "Rejected")

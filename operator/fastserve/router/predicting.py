@@ -11,7 +11,7 @@ from fastserve.router.asking import Ask, Asking, RowAnswer, decision_of
 from fastserve.router.oip import check_text
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import Request
-from fastserve.router.selection import Choice, Standing
+from fastserve.router.selection import Choice, Standing, reason_of
 from fastserve.router.wire import (
     MAX_DEADLINE_MILLIS,
     MAX_TOP_K,
@@ -76,15 +76,14 @@ async def predict(asking: Asking, pool: Pool, ask: Ask) -> Answer:
 
 async def explain(asking: Asking, pool: Pool, ask: Ask) -> Answer:
     """What would be asked, and why; runs nothing."""
-    if ask.direct is not None:
-        choice = await asking.choose(ask.texts[0], ask)
-    else:
-        choice = await asking.explain(ask.texts[0], ask)
-    members = tuple(_explained(one, choice, pool) for one in choice.standings)
+    choice, rules = await asking.explain(ask.texts[0], ask), asking.rules(ask)
+    members = tuple(
+        _explained(one, choice, reason_of(one, choice, rules, pool.unselectable)) for one in choice.standings
+    )
     answer = RouteAnswer(
         request_id=ask.request_id,
         decision=decision_of(choice, ask),
-        threshold=pool.table().rules.min_score,
+        threshold=rules.min_score,
         confidence=round(choice.confidence, 6),
         because=choice.because,
         members=members,
@@ -138,7 +137,7 @@ def _member(row: RowAnswer, name: str) -> MemberAnswer:
     return MemberAnswer(name, weight, round(similarity, 6), "answered", label, score, output.version)
 
 
-def _explained(one: Standing, choice: Choice, pool: Pool) -> MemberExplained:
+def _explained(one: Standing, choice: Choice, because: str) -> MemberExplained:
     similarity = None if one.similarity is None else round(one.similarity, 6)
     return MemberExplained(
         name=one.name,
@@ -147,17 +146,5 @@ def _explained(one: Standing, choice: Choice, pool: Pool) -> MemberExplained:
         ready=one.ready,
         chosen=one.name in choice.weights,
         weight=round(choice.weights.get(one.name, 0.0), 6),
-        because=_because(one, choice, pool),
+        because=because,
     )
-
-
-def _because(one: Standing, choice: Choice, pool: Pool) -> str:
-    if one.name in choice.weights:
-        return choice.because
-    if not one.ready:
-        return "not ready"
-    if one.similarity is None:
-        return pool.unselectable.get(one.name, "its prototypes are not there yet")
-    if one.similarity < pool.table().rules.min_score:
-        return f"similarity {one.similarity:.3f} is below minScore {pool.table().rules.min_score:.2f}"
-    return f"others are nearer (belief {one.belief:.3f})"

@@ -7,9 +7,9 @@ of sub-model m,
     belief_m = softmax(sim / 0.04)_m              over all sub-models with prototypes (calibrated)
     weight_m = softmax(sim / 0.2)_m               over the chosen ones (mixes best)
 
-Filter what is ready → score → keep the top k → drop those far behind (belief < 0.05 of the greatest) →
-one alone where belief is at least 0.98 → nobody below minScore. The temperatures and cuts are those that
-did best on CLINC150 with ten specialists and 15 prototypes each.
+Filter what is ready → score → keep the top k → drop those far behind (belief < 0.05 of the greatest, so
+that one answers alone where its belief is over 0.953) → nobody below minScore. The
+temperatures and cuts are those that did best on CLINC150 with ten specialists and 15 prototypes each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,6 @@ BELIEF_TEMPERATURE = 0.04
 MIXING_TEMPERATURE = 0.2
 FAR_BEHIND = 0.05
 """Share of the greatest belief below which a sub-model is not asked."""
-SURE = 0.98
-"""Belief from which one sub-model alone is asked."""
 
 
 class Outcome(StrEnum):
@@ -129,6 +127,40 @@ def select(
     return _nobody(standings, rules)
 
 
+def reason_of(one: Standing, choice: Choice, rules: Rules, unselectable: Mapping[str, str]) -> str:
+    """Why this one is asked, or is not. `unselectable` says why one has no prototypes."""
+    if one.name in choice.weights and choice.outcome is Outcome.FALLBACK:
+        return f"the fallback: no other reaches minScore {rules.min_score:.2f}"
+    if one.name in choice.weights and one.similarity is None:
+        return choice.because
+    return _unfit(one, rules, unselectable) or _beside_the_top(one, choice, rules)
+
+
+def _unfit(one: Standing, rules: Rules, unselectable: Mapping[str, str]) -> str:
+    """Why one cannot be chosen at all; empty where it can."""
+    if not one.ready:
+        return "not ready"
+    if one.similarity is None:
+        return unselectable.get(one.name, "its prototypes are not there yet")
+    if one.similarity < rules.min_score:
+        return f"similarity {one.similarity:.3f} is below minScore {rules.min_score:.2f}"
+    return ""
+
+
+def _beside_the_top(one: Standing, choice: Choice, rules: Rules) -> str:
+    name = next(iter(choice.weights))
+    top = next(other for other in choice.standings if other.name == name)
+    if one is top:
+        return f"the nearest that is ready: similarity {one.similarity:.3f}, belief {one.belief:.3f}"
+    near = one.belief >= FAR_BEHIND * top.belief
+    if one.name in choice.weights or not near:
+        word = "at least" if near else "below"
+        return f"belief {one.belief:.3f} is {word} {FAR_BEHIND:g} of {top.name}'s {top.belief:.3f}"
+    if rules.policy is Policy.BEST:
+        return f"the policy Best asks {top.name} alone"
+    return f"{rules.top_k} nearer ones are asked (topK)"
+
+
 def _beliefs(similarities: Mapping[str, float]) -> dict[str, float]:
     if not similarities:
         return {}
@@ -139,7 +171,7 @@ def _beliefs(similarities: Mapping[str, float]) -> dict[str, float]:
 def _weigh(near: Sequence[Standing], rules: Rules) -> dict[str, float]:
     """Weights of those chosen among `near`, which is sorted by nearness."""
     top = near[0]
-    wanted = 1 if rules.policy is Policy.BEST or top.belief >= SURE else rules.top_k
+    wanted = 1 if rules.policy is Policy.BEST else rules.top_k
     chosen = [one for one in near[:wanted] if one.belief >= FAR_BEHIND * top.belief]
     if rules.policy is Policy.UNIFORM:
         return {one.name: 1.0 / len(chosen) for one in chosen}

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 from fastserve.api.modelpool import Policy
 from fastserve.router.selection import (
     FAR_BEHIND,
+    Choice,
     Outcome,
     Prototypes,
     Rules,
+    Standing,
+    reason_of,
     select,
     softmax,
 )
@@ -86,6 +89,67 @@ def test_the_belief_counts_those_that_are_not_ready_so_that_confidence_is_honest
 
     assert choice.confidence == pytest.approx(softmax([0.60, 0.40], 0.04)[1])
     assert choice.confidence < 0.01
+
+
+def reasons(similarities: dict[str, float], ready: str = "abc", rules: Rules = RULES) -> dict[str, str]:
+    choice = select(ABC, similarities, frozenset(ready), rules)
+    return {one.name: reason_of(one, choice, rules, {"c": "no file"}) for one in choice.standings}
+
+
+@pytest.mark.parametrize(
+    ("similarities", "ready", "rules", "words"),
+    [
+        (
+            {"a": 0.60, "b": 0.58, "c": 0.57},
+            "abc",
+            RULES,
+            (
+                "the nearest that is ready: similarity 0.600",
+                "is at least 0.05 of a's",
+                "2 nearer ones are asked",
+            ),
+        ),
+        (
+            {"a": 0.60, "b": 0.44, "c": 0.10},
+            "abc",
+            RULES,
+            ("the nearest", "is below 0.05 of a's", "0.100 is below minScore 0.35"),
+        ),
+        (
+            {"a": 0.6, "b": 0.59},
+            "bc",
+            RULES,
+            ("not ready", "the nearest that is ready: similarity 0.590", "no file"),
+        ),
+        (
+            {"a": 0.9, "b": 0.8, "c": 0.2},
+            "ab",
+            Rules(2, 0.35, Policy.BEST),
+            ("the nearest", "Best asks a", "not re"),
+        ),
+        ({"a": 0.99, "b": 0.83}, "abc", RULES, ("the nearest", "is below 0.05", "no file")),
+        (
+            {"a": 0.2},
+            "ab",
+            Rules(2, 0.35, Policy.SIMILARITY, "b"),
+            ("below minScore", "the fallback", "not ready"),
+        ),
+    ],
+)
+def test_each_sub_model_has_a_reason_of_its_own(
+    similarities: dict[str, float], ready: str, rules: Rules, words: tuple[str, str, str]
+) -> None:
+    said = reasons(similarities, ready, rules)
+
+    for name, word in zip(ABC, words, strict=True):
+        assert word in said[name]
+
+
+def test_one_that_was_named_by_the_caller_says_so() -> None:
+    named = Standing("a", None, 1.0, ready=True)
+    choice = Choice(Outcome.SELECTED, {"a": 1.0}, (named,), 1.0, "a was named by the caller")
+
+    assert reason_of(named, choice, RULES, {"a": "no file"}) == "a was named by the caller"
 
 
 @given(
