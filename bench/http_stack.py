@@ -82,7 +82,7 @@ async def serve_stand_in(port: int, grpc_port: int) -> None:
 
 
 async def serve_raw(port: int, handler: Callable[[Request], Awaitable[Answer]]) -> None:
-    server = HttpServer(handler, lambda: 1 << 20)
+    server = HttpServer(handler, lambda _: 1 << 20)
     listening = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", port)
     await listening.serve_forever()
 

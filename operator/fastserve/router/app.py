@@ -4,13 +4,13 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastserve.errors import LocalError
-from fastserve.router.doors import DataDoor
+from fastserve.router.doors import HOP_HEADER, DataDoor
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, PrototypeSource, TableKeeper
 from fastserve.router.metrics import Metrics
@@ -27,6 +27,8 @@ from fastserve.router.triton import TritonControl, TritonInference
 DEFAULT_MAX_BODY = 1024 * 1024
 """Until the route table says."""
 ADMIN_MAX_BODY = 64 * 1024
+HOP_HEADROOM = 16 * 1024
+"""What was admitted at the door must fit when it goes on as tensors: a header and four bytes a text."""
 BACKLOG = 1024
 SWEEP_SECONDS = 5.0
 QUIET_SECONDS = 1.0
@@ -91,7 +93,7 @@ class Router:
         self.data = HttpServer(door.handle, self._max_body)
         self._metrics.count_in_flight(lambda: float(self.data.in_flight))
         parts = AdminParts(settings.instance, self.pool, self.sidecar, self._metrics, door, self.data)
-        self.admin = HttpServer(AdminDoor(parts).handle, lambda: ADMIN_MAX_BODY)
+        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY)
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
@@ -184,9 +186,10 @@ class Router:
         if own is not None and member is not None:
             own.gate.resize(member.max_concurrency, limits.max_queue)
 
-    def _max_body(self) -> int:
+    def _max_body(self, headers: Mapping[bytes, bytes]) -> int:
         snapshot = self.pool.snapshot
-        return snapshot.table.limits.max_request_bytes if snapshot else DEFAULT_MAX_BODY
+        limit = snapshot.table.limits.max_request_bytes if snapshot else DEFAULT_MAX_BODY
+        return limit + HOP_HEADROOM if HOP_HEADER in headers else limit
 
 
 def stop_on_signals(router: Router) -> None:

@@ -19,6 +19,9 @@ from fastserve.router.wire import InferAnswer, InferRequest, InferTensor, Reader
 
 Scores = npt.NDArray[np.float32]
 HEADER_LENGTH = b"inference-header-content-length"
+MAX_DIGITS = 12
+MAX_TEXTS = 1024
+"""In one request; choosing for more would keep every other request waiting."""
 _LENGTH = struct.Struct("<I")
 _reader = Reader(InferRequest)
 _answers = msgspec.json.Decoder(InferAnswer)
@@ -60,8 +63,8 @@ def check_text(text: bytes) -> str:
 def _cut(body: bytes, header_length: bytes | None) -> int:
     if header_length is None:
         return len(body)
-    if not header_length.isdigit() or int(header_length) > len(body):
-        text = header_length.decode("latin-1")
+    if not header_length.isdigit() or len(header_length) > MAX_DIGITS or int(header_length) > len(body):
+        text = header_length[:40].decode("latin-1")
         raise Refusal("BadTensor", f"Inference-Header-Content-Length is {text!r} for {len(body)} bytes")
     return int(header_length)
 
@@ -80,6 +83,8 @@ def _text_input(request: InferRequest) -> InferTensor:
 def _rows(shape: tuple[int, ...]) -> int:
     if len(shape) not in (1, 2) or min(shape) < 1 or (len(shape) == 2 and shape[1] != 1):
         raise Refusal("BadTensor", f"input text must have shape [n] or [n, 1], not {list(shape)}")
+    if shape[0] > MAX_TEXTS:
+        raise Refusal("OutOfRange", f"input text has {shape[0]} texts (allowed: 1 to {MAX_TEXTS})")
     return shape[0]
 
 

@@ -7,7 +7,7 @@ are bounded while they arrive, so that neither a large one nor many small chunks
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -50,7 +50,8 @@ class HttpServer:
     """What the connections of one port share. `draining` puts ``Connection: close`` on every answer."""
 
     handler: Handler
-    max_body_bytes: Callable[[], int]
+    max_body_bytes: Callable[[Mapping[bytes, bytes]], int]
+    """Bound of a body, by the headers of its request."""
     draining: bool = False
     in_flight: int = 0
     last_request: float = 0.0
@@ -89,6 +90,7 @@ class ServerConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._header_size = 0
+        self._limit = 0
 
     # asyncio's side
 
@@ -152,15 +154,16 @@ class ServerConnection(asyncio.Protocol):
         if self._parser.should_upgrade():
             self._refuse("BadRequest", "a change of protocol is not supported")
             return
+        self._limit = self._server.max_body_bytes(self._headers)
         length = self._headers.get(b"content-length")
-        if length is not None and int(length) > self._server.max_body_bytes():
+        if length is not None and int(length) > self._limit:
             self._refuse_body()
         elif self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size > self._server.max_body_bytes():
+        if self._size > self._limit:
             self._refuse_body()
         elif not self._refused:
             self._body.append(body)
@@ -198,8 +201,8 @@ class ServerConnection(asyncio.Protocol):
         self._transport.close()
 
     def _refuse_body(self) -> None:
-        limit = self._server.max_body_bytes()
-        self._refuse("BodyTooLarge", f"the body is larger than {limit} bytes (router.limits.maxRequestBytes)")
+        message = f"the body is larger than {self._limit} bytes (router.limits.maxRequestBytes)"
+        self._refuse("BodyTooLarge", message)
 
     def _refuse(self, reason: str, message: str) -> None:
         """Answer after what was asked before, then read no more requests."""

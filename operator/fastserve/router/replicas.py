@@ -112,7 +112,8 @@ class PeerReplica:
             raise
         finally:
             self.in_flight -= 1
-        if self.health.failures:
+        if self.health.ready and self.health.failures:
+            # One that was ejected meanwhile comes back by a probe only.
             self._note(Event.ANSWERED, loop.time())
         self.labels = output.labels or self.labels
         return output

@@ -115,7 +115,7 @@ class FakeTriton:
     # inference
 
     async def start(self) -> None:
-        self.server = HttpServer(self._infer, lambda: 1 << 24)
+        self.server = HttpServer(self._infer, lambda _: 1 << 24)
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self.server.connection, "127.0.0.1", self.port)
         self.port = self.listener.sockets[0].getsockname()[1]

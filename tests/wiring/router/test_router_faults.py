@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+from fastserve.router.health import HealthState
 from wiring.router.router_world import (
     LABELS,
     World,
@@ -41,6 +42,33 @@ async def test_a_router_that_died_is_noticed_by_the_first_call_to_it(tmp_path: P
         banking = next(one for one in explained["members"] if one["name"] == "banking")
         assert (banking["ready"], banking["because"]) == (False, "not ready")
         assert explained["decision"] == "Rejected"
+
+
+async def test_a_peer_that_was_ejected_meanwhile_comes_back_by_a_probe_only(tmp_path: Path) -> None:
+    async with world(tmp_path, ["banking"]) as pool:
+        pool.tritons["banking"].delay = 0.5
+        (peer,) = pool.door.router.pool.peers.of("banking")
+        running = asyncio.create_task(predict(pool, BANKING))
+        await pool.until(lambda: _is(lambda: peer.in_flight == 1))
+        peer.health = HealthState("Ejected", 1, asyncio.get_running_loop().time() + 60)
+
+        assert (await running)[0] == 200
+        assert peer.health.health == "Ejected"
+
+
+async def test_route_says_that_a_named_sub_model_is_not_ready_and_counts_no_choice(tmp_path: Path) -> None:
+    async with world(tmp_path, ["banking", "travel"]) as pool:
+        await pool.nodes["banking"].kill()
+        await predict(pool, BANKING)
+        for name, decision, because in (
+            ("banking", "Rejected", "not ready"),
+            ("travel", "Direct", "travel was named by the caller"),
+        ):
+            status, answer, _ = await pool.door.post("/v1/route", {"text": BANKING, "subModel": name})
+            assert (status, answer["decision"]) == (200, decision)
+            assert answer["members"][0]["because"] == because
+        metrics = (await pool.door.admin.get("/metrics", 5.0)).body.decode()
+        assert 'decision="Direct"' not in metrics
 
 
 async def test_with_all_sub_models_down_the_door_says_so(tmp_path: Path) -> None:

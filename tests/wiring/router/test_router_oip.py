@@ -148,3 +148,52 @@ async def test_an_embedding_pool_answers_with_vectors(tmp_path: Path) -> None:
         assert tensors["outputs"][0]["shape"] == [2, 8]
     finally:
         await pool.close()
+
+
+async def test_more_texts_than_one_request_may_have_are_refused_with_the_bound(pool: World) -> None:
+    status, answer, _ = await pool.door.post("/v2/models/assistant/infer", asked(*["x"] * 1025))
+
+    assert (status, answer["reason"]) == (400, "OutOfRange")
+    assert "1025 texts (allowed: 1 to 1024)" in answer["error"]
+
+
+async def test_a_header_length_of_five_thousand_digits_is_a_bad_tensor(pool: World) -> None:
+    header = f"inference-header-content-length: {'9' * 5000}\r\n"
+    status, answer, _ = await pool.door.post("/v2/models/assistant/infer", asked(BANKING), header)
+
+    assert (status, answer["reason"]) == (400, "BadTensor")
+
+
+async def test_texts_of_one_request_are_encoded_in_batches(
+    pool: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = pool.door.router._encoder._encoder
+    encode, sizes = encoder.encode, []
+
+    def counted(texts: list[str], max_tokens: int) -> np.ndarray:
+        sizes.append(len(texts))
+        return encode(texts, max_tokens)
+
+    monkeypatch.setattr(encoder, "encode", counted)
+    texts = [f"{BANKING} {i}" for i in range(64)]
+    assert (await pool.door.post("/v2/models/assistant/infer", asked(*texts)))[0] == 200
+
+    assert sum(sizes) == 64
+    assert len(sizes) <= 4
+
+
+async def test_a_sub_model_that_is_named_answers_with_its_own_scores(tmp_path: Path) -> None:
+    async with world(tmp_path, ["banking"], method="Vote") as pool:
+        _, answer, _ = await pool.door.post("/v2/models/banking/infer", asked(BANKING))
+
+        assert sorted(answer["outputs"][0]["data"]) == pytest.approx([0.2, 0.8])
+
+
+async def test_what_the_door_admits_the_next_router_admits_too(tmp_path: Path) -> None:
+    async with world(tmp_path, ["banking"], limits={"maxRequestBytes": 4096}) as pool:
+        text = BANKING.ljust(4096 - len('{"text":""}'))
+        status, answer, _ = await pool.door.post("/v1/predict", {"text": text})
+        assert (status, answer.get("error")) == (200, None)
+
+        status, answer, _ = await pool.door.post("/v1/predict", {"text": text + " "})
+        assert (status, answer["reason"]) == (413, "BodyTooLarge")

@@ -13,7 +13,7 @@ async def answered() -> tuple[int, bytes]:
     async def echo(request: Request) -> Answer:
         return Answer(200, request.body)
 
-    server = HttpServer(echo, lambda: 1024)
+    server = HttpServer(echo, lambda _: 1024)
     listener = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
     upstream = Upstream(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     try:
