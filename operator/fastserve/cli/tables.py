@@ -14,6 +14,7 @@ STYLES = {
     "Ready": "green",
     "Loading": "yellow",
     "Starting": "yellow",
+    "Crashing": "red",
     "Down": "red",
     "FailedToLoad": "red",
     "Rejected": "red",

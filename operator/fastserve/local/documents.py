@@ -7,6 +7,9 @@ from pydantic import Field
 
 from fastserve.api.meta import Document
 
+CRASHES = 4
+"""Quick deaths in a row after which nobody waits for a process any more; it is still started again."""
+
 
 class ProcessKind(StrEnum):
     TRITON = "Triton"
@@ -80,6 +83,16 @@ class RunningProcess(Document):
     starts: int = 0
     last_exit: str = ""
     """How it last ended, e.g. "signal SIGKILL"."""
+    quick_deaths: int = 0
+    """Ends in a row, each soon after its start."""
+
+    @property
+    def crashing(self) -> str:
+        """That it does not come up, in words, with where to look; empty where it does."""
+        if self.quick_deaths < CRASHES:
+            return ""
+        times = f"{self.quick_deaths} times in a row soon after its start ({self.last_exit})"
+        return f"{self.name} ended {times}; see `fastserve logs {self.name}`"
 
 
 class Session(Document):

@@ -14,6 +14,8 @@ from fastserve.api.meta import Document, LoadProgress
 from fastserve.api.state import RankState, RouterState
 from fastserve.local.documents import PoolPlace, RouterPlace, Session
 
+HOPELESS = ("FailedToLoad", "Crashing", "Rejected")
+"""Phases that waiting will not end soon."""
 STATE_SECONDS = 2.0
 """How long one router may take to tell its state."""
 
@@ -24,7 +26,7 @@ class MemberRow(Document):
     sub_model: str
     instance: str = ""
     phase: str
-    """Ready, Starting, Loading, FailedToLoad, Down or Rejected."""
+    """Ready, Starting, Loading, FailedToLoad, Crashing, Down or Rejected."""
     because: str = ""
     version: str = ""
     load: LoadProgress | None = None
@@ -47,18 +49,18 @@ class PoolOverview(Document):
     url: str
     ready: bool
     because: str
+    crashing: bool = False
+    """The pool's door does not come up."""
     requests: int = 0
     members: tuple[MemberRow, ...] = ()
 
     @property
     def settled(self) -> bool:
         """Nothing is under way: every member is ready, or failed and waiting for its next try."""
-        done = {"Ready", "FailedToLoad", "Rejected"}
-        return all(member.phase in done for member in self.members) and (self.ready or not self.hopeful)
-
-    @property
-    def hopeful(self) -> bool:
-        return any(member.phase not in ("FailedToLoad", "Rejected") for member in self.members)
+        hopeful = [member for member in self.members if member.phase not in HOPELESS]
+        if self.crashing or not hopeful:
+            return True
+        return self.ready and all(member.phase == "Ready" for member in hopeful)
 
 
 class Overview(Document):
@@ -108,11 +110,13 @@ def _pool(
         for place in pool.routers
         if place.member is not None
     )
+    crashing = _crashing(session, pool.door.instance) if door is None else ""
     return PoolOverview(
         name=pool.name,
         url=pool.url,
         ready=door.ready if door else False,
-        because=door.because if door else "the pool's door does not answer yet",
+        because=door.because if door else crashing or "the pool's door does not answer yet",
+        crashing=bool(crashing),
         requests=door.requests if door else 0,
         members=(*served, *rejected),
     )
@@ -126,14 +130,15 @@ def _member(
     restarts = sum(max(0, process.starts - 1) for process in running)
     used = sum(memory.get(name, 0) for name in names)
     sub_model = place.member or ""
+    crashing = _crashing(session, *names)
     if state is None:
         down = any(process.starts > 1 or process.last_exit for process in running)
         because = next((f"{p.name}: {p.last_exit}" for p in running if p.last_exit), "its router starts")
         return MemberRow(
             sub_model=sub_model,
             instance=place.instance,
-            phase="Down" if down else "Starting",
-            because=because,
+            phase="Crashing" if crashing else "Down" if down else "Starting",
+            because=crashing or because,
             memory_bytes=used,
             restarts=restarts,
         )
@@ -141,8 +146,8 @@ def _member(
     return MemberRow(
         sub_model=sub_model,
         instance=place.instance,
-        phase=_phase(state),
-        because="" if state.ready else state.because,
+        phase="Crashing" if crashing and not state.ready else _phase(state),
+        because="" if state.ready else crashing or state.because,
         version=model.version if model else "",
         load=model.load if model else None,
         load_seconds=model.load_seconds if model else 0.0,
@@ -154,6 +159,11 @@ def _member(
         failures=queue.failures,
         restarts=restarts + (model.restarts if model else 0),
     )
+
+
+def _crashing(session: Session, *names: str) -> str:
+    """Which of these processes does not come up, in words."""
+    return next((p.crashing for p in session.processes if p.name in names and p.crashing), "")
 
 
 def _phase(state: RouterState) -> str:

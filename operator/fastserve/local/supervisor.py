@@ -52,11 +52,11 @@ class Keeper:
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     last_exit: str = ""
+    quick_deaths: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        quick_deaths = 0
         while not self.stopping.is_set():
             began = time.monotonic()
             process = self.process = self._start()
@@ -65,9 +65,10 @@ class Keeper:
             code = await _end_of(process)
             self._clean_up(process)
             self.process, self.last_exit = None, describe_exit(code)
+            steady = time.monotonic() - began > STEADY_SECONDS
+            self.quick_deaths = 0 if steady else self.quick_deaths + 1
             self.changed()
-            quick_deaths = 0 if time.monotonic() - began > STEADY_SECONDS else quick_deaths + 1
-            await _within(self.stopping, restart_delay(quick_deaths))
+            await _within(self.stopping, restart_delay(self.quick_deaths))
         self.ended.set()
 
     def state(self) -> RunningProcess:
@@ -77,6 +78,7 @@ class Keeper:
             pid=self.process.pid if self.process else None,
             starts=self.starts,
             last_exit=self.last_exit,
+            quick_deaths=self.quick_deaths,
         )
 
     async def stop(self) -> None:

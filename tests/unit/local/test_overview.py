@@ -6,6 +6,7 @@ import pytest
 
 from fastserve.api.state import RouterState
 from fastserve.local.documents import (
+    CRASHES,
     PoolPlace,
     ProcessKind,
     RejectedMember,
@@ -20,9 +21,11 @@ SPORT = RouterPlace(instance="sport-0", member="sport", data="127.0.0.1:3", admi
 REJECTED = RejectedMember(name="world", reason="InvalidSpec", message="spec.parallelism.tensor: 5")
 
 
-def process(name: str, starts: int = 1, last_exit: str = "") -> RunningProcess:
+def process(name: str, starts: int = 1, last_exit: str = "", quick_deaths: int = 0) -> RunningProcess:
     kind = ProcessKind.TRITON if name.endswith("triton") else ProcessKind.ROUTER
-    return RunningProcess(name=name, kind=kind, pid=7, starts=starts, last_exit=last_exit)
+    return RunningProcess(
+        name=name, kind=kind, pid=7, starts=starts, last_exit=last_exit, quick_deaths=quick_deaths
+    )
 
 
 def session(*processes: RunningProcess) -> Session:
@@ -88,3 +91,20 @@ def test_a_rejected_member_is_told_with_its_reason() -> None:
 def test_a_pool_is_settled_only_when_nothing_is_under_way() -> None:
     assert not whole(state(phase="Loading")).pools[0].settled
     assert whole(state(phase="FailedToLoad")).pools[0].settled
+
+
+@pytest.mark.parametrize("told", [None, state(live=False)])
+def test_a_triton_that_never_comes_up_is_told_and_nobody_waits_for_it(told: RouterState | None) -> None:
+    triton = process("sport-0-triton", 5, "exit code 1", quick_deaths=CRASHES)
+    row = sport(told, process("sport-0-router"), triton)
+    assert row.phase == "Crashing"
+    assert "sport-0-triton ended 4 times" in row.because
+    assert "(exit code 1); see `fastserve logs sport-0-triton`" in row.because
+    assert whole(told, triton).pools[0].settled
+
+
+def test_a_door_that_cannot_listen_is_told_and_nobody_waits_for_it() -> None:
+    loaded = state(ready=True, phase="Loaded")
+    assert not whole(loaded, process("news-door", 2, "exit code 3", 1)).pools[0].settled
+    pool = whole(loaded, process("news-door", 5, "exit code 3", CRASHES)).pools[0]
+    assert (pool.settled, "exit code 3" in pool.because) == (True, True)
