@@ -20,13 +20,13 @@ from fastserve.api.modelpool import ModelPool
 from fastserve.api.problems import ManifestErrors, Problem
 from fastserve.api.schema import Schema, structural_schema
 from fastserve.api.submodel import SubModel
+from fastserve.api.uris import FILE_SCHEME
 from fastserve.api.wording import nearest, sentence_of, shown
 from fastserve.api.yaml_documents import YamlDocument, dotted, read_documents
 
 __all__ = ["ManifestErrors", "Manifests", "Problem", "Written", "check_set", "parse", "resolve_uris"]
 
 KINDS: dict[str, type[ModelPool] | type[SubModel]] = {"ModelPool": ModelPool, "SubModel": SubModel}
-FILE_SCHEME = "file://"
 
 Kind = TypeVar("Kind", ModelPool, SubModel)
 AnyDocument = TypeVar("AnyDocument", bound=Document)

@@ -3,17 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from fastserve.api.uris import path_of
 from fastserve.errors import CheckpointError, CheckpointMissing
 from fastserve.planning.facts import CheckpointFacts
 
 ARTEFACT_FILE = "fastserve.json"
-
-
-def path_of(storage_uri: str) -> Path:
-    """The file or folder that a ``file://`` URI names."""
-    return Path(unquote(urlsplit(storage_uri).path))
 
 
 def read_facts(storage_uri: str) -> CheckpointFacts:

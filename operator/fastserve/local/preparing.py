@@ -1,18 +1,20 @@
 """From files to plans: reads the YAML and the checkpoints it names, and asks the planner."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastserve.api.identity import digest_of
 from fastserve.api.manifests import ManifestErrors, Manifests, Problem, check_set, parse, resolve_uris
 from fastserve.api.modelpool import ModelPool
+from fastserve.api.routes import Meaning
 from fastserve.api.submodel import SubModel
-from fastserve.errors import CheckpointError, LocalError
-from fastserve.local.checkpoints import path_of, read_facts
+from fastserve.errors import CheckpointError, InvalidSpec, LocalError
+from fastserve.local.checkpoints import read_facts
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
 from fastserve.planning.plan import PoolPlan, plan, what_is_left
+from fastserve.router.prototype_files import read_examples
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ def _facts(member: SubModel) -> CheckpointFacts | CheckpointError:
         return error
 
 
-def _examples_digest(member: SubModel) -> str:
-    """Identity of the file of examples; empty where it cannot be read, which the routers will tell."""
+def _examples_digest(member: SubModel) -> str | InvalidSpec:
+    """Identity of the texts in the file of examples, or why they cannot be read."""
     if member.spec.examples_from is None:
         return ""
+    uri = member.spec.examples_from.storage_uri
     try:
-        with path_of(member.spec.examples_from.storage_uri).open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError:
-        return ""
+        return digest_of(read_examples(Meaning(examples=member.spec.examples, storage_uri=uri, digest="")))
+    except CheckpointError as error:
+        return InvalidSpec("spec.examplesFrom.storageUri", error.message)

@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import msgspec
 import numpy as np
 
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Meaning
+from fastserve.api.uris import path_of
 from fastserve.errors import CheckpointError
 from fastserve.router.prototypes import RUNS, SEED, Vectors
 
@@ -48,23 +48,16 @@ def read_examples(meaning: Meaning) -> list[str]:
     """All example texts of a meaning. Raises CheckpointError, naming the file and the line at fault."""
     texts = list(meaning.examples)
     if meaning.storage_uri:
-        texts += _read_file(local_path(meaning.storage_uri))
+        texts += _read_file(path_of(meaning.storage_uri))
     if not texts:
         raise CheckpointError("there are no examples")
     return texts[:MAX_EXAMPLES]
 
 
-def local_path(uri: str) -> Path:
-    """The path of a file:// URI. Raises CheckpointError for any other."""
-    parts = urlparse(uri)
-    if parts.scheme != "file":
-        raise CheckpointError(f"{uri} is not a file:// URI")
-    return Path(unquote(parts.netloc + parts.path))
-
-
 def _read_file(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text in JSON may hold the other characters that it takes for ends of lines.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise CheckpointError(f"examples file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

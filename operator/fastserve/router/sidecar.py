@@ -14,13 +14,13 @@ from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
+from fastserve.api.uris import path_of
 from fastserve.errors import BackendError, BackendUnavailable, FastServeError
 from fastserve.router import loading
 from fastserve.router.engine_socket import read_report
 from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
-from fastserve.router.prototype_files import local_path
 from fastserve.router.repository import models_in, remove_model, write_model
 from fastserve.router.serving import OwnReplica, Serving
 from fastserve.router.table import TableSnapshot, max_batch
@@ -192,7 +192,7 @@ class Sidecar:
         try:
             snapshot = self._parts.snapshot()
             task = snapshot.table.task if snapshot else Task.TEXT_CLASSIFICATION
-            checkpoint = str(local_path(target.storage_uri))
+            checkpoint = str(path_of(target.storage_uri))
             files = loading.model_files(target, task, checkpoint, str(self.socket_of(target)))
             write_model(self._parts.repository / target.model_name, files)
             await self._parts.control.load(target.model_name)

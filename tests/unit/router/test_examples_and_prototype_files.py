@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fastserve.api.routes import Meaning
+from fastserve.api.uris import path_of
 from fastserve.errors import CheckpointError
 from fastserve.router.prototype_files import (
-    local_path,
     prototype_key,
     read_examples,
     read_prototypes,
@@ -25,6 +25,20 @@ def test_a_file_may_mix_lines_and_json_lines(tmp_path: Path) -> None:
     path.write_text('one\n\n{"text": "two", "label": 3}\n  three  \n')
 
     assert read_examples(meaning(path, "zero")) == ["zero", "one", "two", "three"]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u0085", "\x0b"])
+def test_only_a_newline_ends_a_line(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "examples.jsonl"
+    path.write_text(f"one{end}two\nthree\r\n", encoding="utf-8", newline="")
+
+    assert read_examples(meaning(path)) == [f"one{end}two", "three"]
+
+
+@pytest.mark.parametrize("name", ["my models", "Wörter", "a#b", "100%", "what?"])
+def test_a_uri_leads_to_the_path_that_it_was_made_of(tmp_path: Path, name: str) -> None:
+    assert path_of((tmp_path / name).as_uri()) == tmp_path / name
+    assert path_of("file:///a#b?c") == Path("/a#b?c")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +59,7 @@ def test_a_missing_file_and_no_examples_are_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no examples"):
         read_examples(meaning())
     with pytest.raises(CheckpointError, match="not a file://"):
-        local_path("s3://bucket/a")
+        path_of("s3://bucket/a")
 
 
 def test_prototypes_are_kept_under_all_that_they_depend_on(tmp_path: Path) -> None:
