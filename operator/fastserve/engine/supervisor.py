@@ -79,6 +79,11 @@ class RankGroup:
                 )
             return ranks.ask(texts, self._config.execute_timeout_seconds)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether there are ranks that could answer."""
+        return self._state.phase == LOADED
+
     def report(self) -> EngineReport:
         """What is so, now. Safe from any thread."""
         state = self._state

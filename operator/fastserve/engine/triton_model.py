@@ -17,7 +17,7 @@ import triton_python_backend_utils as triton
 from fastserve.api.engine import EngineConfig
 from fastserve.engine.report_socket import ReportSocket
 from fastserve.engine.supervisor import RankGroup
-from fastserve.errors import FastServeError
+from fastserve.errors import FastServeError, RankDied
 
 CONFIG = "engine.json"
 PARENT_CHECK_SECONDS = 0.5
@@ -51,7 +51,7 @@ class TritonPythonModel:
         try:
             scores = self._group.predict(joined) if joined else np.empty((0, 0), np.float32)
         except FastServeError as error:
-            failure = triton.TritonError(f"{error.reason}: {error.message}", triton.TritonError.UNAVAILABLE)
+            failure = self._failure(error)
             return [
                 triton.InferenceResponse(error=failure if isinstance(rows, list) else rows) for rows in texts
             ]
@@ -64,6 +64,13 @@ class TritonPythonModel:
             else:
                 responses.append(triton.InferenceResponse(error=rows))
         return responses
+
+    def _failure(self, error: FastServeError) -> Any:
+        """UNAVAILABLE where nobody can answer now; INTERNAL where only this batch cannot be answered, so that
+        one bad batch does not turn everybody else away."""
+        gone = isinstance(error, RankDied) or not self._group.loaded
+        code = triton.TritonError.UNAVAILABLE if gone else triton.TritonError.INTERNAL
+        return triton.TritonError(f"{error.reason}: {error.message}", code)
 
     def finalize(self) -> None:
         """Let the ranks go and close the socket."""

@@ -58,7 +58,8 @@ def test_the_reason_of_a_failed_load_is_found_in_triton_s_words(text: str, reaso
         (503, b'{"error": "Exceeds maximum queue size"}', BackendOverloaded),
         (503, b'{"error": "Request timeout expired"}', BackendTimeout),
         (404, b'{"error": "Request for unknown model"}', BackendUnavailable),
-        (500, b'{"error": "RankDied: rank 0"}', BackendError),
+        (503, b'{"error": "RankDied: rank 0"}', BackendUnavailable),
+        (500, b'{"error": "EngineFailed: no luck"}', BackendError),
         (500, b"not json", BackendError),
     ],
 )
