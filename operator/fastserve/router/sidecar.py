@@ -230,7 +230,8 @@ class Sidecar:
             return
         book.proved[target.model_name] = serving
         book.failures, book.failure = 0, None
-        self._parts.metrics.load.observe(book.load_seconds.get(target.model_name, 0.0))
+        if target.model_name in book.load_seconds:
+            self._parts.metrics.load.observe(book.load_seconds[target.model_name])
 
     async def _unload(self, name: str) -> None:
         self.book.proved.pop(name, None)

@@ -323,6 +323,21 @@ async def test_a_broken_table_leaves_the_old_one_in_place_and_says_so(tmp_path: 
         assert (await predict(pool, BANKING))[0] == 200
 
 
+async def test_a_checkpoint_s_folder_may_have_any_name(tmp_path: Path) -> None:
+    member = member_document("banking")
+    member["target"]["storageUri"] = Path("/my Wörter/a#b").as_uri()
+    pool = World(tmp_path, table_document([member]))
+    pool.write_table()
+    try:
+        await pool.start("banking", "banking")
+        triton = pool.tritons["banking"]
+        await pool.until(lambda: _is(lambda: triton.loads))
+        config = json.loads((triton.repository / triton.loads[0] / "engine.json").read_text())
+        assert config["checkpoint"] == "/my Wörter/a#b"
+    finally:
+        await pool.close()
+
+
 async def test_a_broken_list_of_peers_leaves_the_known_ones_in_place(tmp_path: Path) -> None:
     async with world(tmp_path, ["banking"]) as pool:
         for text in ("{", '{"peers": [{"instance": "x", "member": "y", "address": "x", "admin": ":z"}]}'):
