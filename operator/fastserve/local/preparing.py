@@ -126,6 +126,8 @@ def _examples_digest(member: SubModel) -> str | InvalidSpec:
         return ""
     uri = member.spec.examples_from.storage_uri
     try:
-        return digest_of(read_examples(Meaning(examples=member.spec.examples, storage_uri=uri, digest="")))
+        return digest_of(
+            {"texts": read_examples(Meaning(examples=member.spec.examples, storage_uri=uri, digest=""))}
+        )
     except CheckpointError as error:
         return InvalidSpec("spec.examplesFrom.storageUri", error.message)

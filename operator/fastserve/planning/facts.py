@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastserve.errors import CheckpointError
+from fastserve.errors import CheckpointError, InvalidSpec
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Machine:
 @dataclass(frozen=True)
 class Surroundings:
     """All facts for a plan. `checkpoints` are by sub-model name: facts, or why there are none.
-    `example_digests` identify the files that ``examplesFrom`` names, by sub-model name."""
+    `example_digests` identify the files that ``examplesFrom`` names, by sub-model name, or say what is
+    wrong with them."""
 
     checkpoints: Mapping[str, CheckpointFacts | CheckpointError]
     home: EngineHome
     machine: Machine
-    example_digests: Mapping[str, str] = field(default_factory=dict)
+    example_digests: Mapping[str, str | InvalidSpec] = field(default_factory=dict)

@@ -110,15 +110,17 @@ def _check_fallback(pool: ModelPool, members: Sequence[SubModel]) -> None:
 
 def _with_member(decision: _Decision, member: SubModel, surroundings: Surroundings) -> _Decision:
     name = member.metadata.name
-    checkpoint = surroundings.checkpoints[name]
+    checkpoint, examples = surroundings.checkpoints[name], surroundings.example_digests.get(name, "")
     if isinstance(checkpoint, CheckpointError):
         return replace(decision, rejected=(*decision.rejected, (name, _rejection(checkpoint))))
+    if isinstance(examples, InvalidSpec):
+        return replace(decision, rejected=(*decision.rejected, (name, _rejection(examples))))
     try:
         instances = _instances(member, checkpoint, decision.gpus)
     except (InvalidSpec, DeviceMissing) as error:
         return replace(decision, rejected=(*decision.rejected, (name, _rejection(error))))
     taken = {gpu for instance in instances for gpu in instance.layout.gpus}
-    one = Accepted(member, checkpoint, surroundings.example_digests.get(name, ""))
+    one = Accepted(member, checkpoint, examples)
     return replace(
         decision,
         gpus=tuple(gpu for gpu in decision.gpus if gpu not in taken),

@@ -53,6 +53,29 @@ def test_too_little_memory_is_refused_before_anything_starts(tmp_path: Path) -> 
         plans_for(wanted(tmp_path), environment(tmp_path), machine(memory_bytes=1 << 29))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "there are no examples"),
+        ('{"txt": 1}', "examples.jsonl:1"),
+    ],
+)
+def test_examples_that_cannot_be_read_reject_their_sub_model(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    wanted(tmp_path)
+    file = tmp_path / "pool.yaml"
+    file.write_text(
+        POOL.replace("examples: [Who won the match?]", "examplesFrom: {storageUri: file://examples.jsonl}")
+    )
+    if text is not None:
+        (tmp_path / "examples.jsonl").write_text(text)
+    (made,) = plans_for(read([file]), environment(tmp_path), machine())
+    why = made.rejected["sport"]
+    assert (why.field, words in why.message, made.instances) == ("spec.examplesFrom.storageUri", True, ())
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file = tmp_path / "pool.yaml"
     file.symlink_to("/proc/self/mem")  # opens, and reading it fails, for root as well
