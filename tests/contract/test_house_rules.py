@@ -1,4 +1,5 @@
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,14 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_test_files_have_names_of_their_own() -> None:
     names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names))
+
+
+def test_only_programs_read_the_environment() -> None:
+    programs = {"__main__", "triton_model"}  # Triton's stub is the program around triton_model
+    reads = re.compile(r"\bos\.(environ|getenv)\b|from os import .*environ")
+    assert [
+        f for f in MODULES if f.stem not in programs and reads.search(f.read_text(encoding="utf-8"))
+    ] == []
 
 
 def classes() -> Iterator[ast.ClassDef]:

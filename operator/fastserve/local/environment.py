@@ -6,11 +6,10 @@ beside and nothing is ever half replaced.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -76,7 +75,8 @@ class Installer:
         root = (
             self.triton.resolve() if self.triton else self._installed("triton", _target("triton", self.say))
         )
-        home = _triton_in(root, python, stub, self.folders.data / "backends")
+        backend = self._backend_with_stub(wheel, python) if (wheel := _wheel_in(root)) else None
+        home = _triton_in(root, python, stub, backend)
         _check_runs(home)
         return home
 
@@ -113,6 +113,17 @@ class Installer:
         link.parent.mkdir()
         link.symlink_to(Path(fastserve.__file__).parent)
         (site / "fastserve.pth").write_text(f"{link.parent}\n")
+
+    def _backend_with_stub(self, server: Path, python: StubPython) -> Path:
+        """The wheel keeps one stub per Python version apart from the backend; Triton wants both in one."""
+        stub = server / "python_backend_stubs" / python.version
+
+        def build(folder: Path) -> None:
+            for source in (server / "backends" / "python", stub):
+                shutil.copytree(source, folder / "python", dirs_exist_ok=True)
+            (folder / "python" / "triton_python_backend_stub").chmod(0o755)
+
+        return self._installed("backends", build, salt=str(stub), pins=("triton",)) / "python"
 
     def _installed(
         self, name: str, build: Callable[[Path], None], salt: str = "", pins: Sequence[str] = ()
@@ -161,48 +172,36 @@ def _target(name: str, say: Say, python: str = "") -> Callable[[Path], None]:
     return build
 
 
-def _triton_in(root: Path, python: StubPython, stub_packages: Path, backends: Path) -> TritonHome:
-    """Find tritonserver below `root` (the wheel's layout, or NVIDIA's /opt/tritonserver)."""
+def _wheel_in(root: Path) -> Path | None:
+    """The server's folder where `root` holds the unpacked wheel."""
     wheel = root / "pytriton" / "tritonserver"
-    server = wheel if wheel.is_dir() else root
-    binary = server / "bin" / "tritonserver"
-    if root.is_file():
-        binary, server = root, root.parent.parent
-    backend = server / "backends" / "python"
+    return wheel if wheel.is_dir() else None
+
+
+def _triton_in(root: Path, python: StubPython, stub_packages: Path, backend: Path | None) -> TritonHome:
+    """Find tritonserver below `root` (the wheel's layout, or NVIDIA's /opt/tritonserver). `backend` is the
+    Python backend, where it lies elsewhere."""
+    server = root.parent.parent if root.is_file() else _wheel_in(root) or root
+    binary = root if root.is_file() else server / "bin" / "tritonserver"
+    backend = backend or server / "backends" / "python"
     if not binary.is_file() or not backend.is_dir():
         raise LocalError(
             f"No Triton with a Python backend at {root}: expected bin/tritonserver and backends/python."
             " Leave --triton out to install the one FastServe brings."
         )
     libraries = [str(root / "nvidia_pytriton.libs"), python.library_folder]
-    if wheel.is_dir():
-        backend = _backend_with_stub(server, python, backends)
+    if _wheel_in(root):
         binary.chmod(0o755)
     return TritonHome(
         binary, backend.parent, ":".join(filter(None, libraries)), stub_packages, python.version
     )
 
 
-def _backend_with_stub(server: Path, python: StubPython, backends: Path) -> Path:
-    """The wheel keeps one stub per Python version apart from the backend; Triton wants them side by side."""
-    stub_folder = server / "python_backend_stubs" / python.version
-    key = hashlib.sha256(str(stub_folder).encode()).hexdigest()[:12]
-    folder = backends / key / "python"
-    with FileLock(f"{backends}-{key}.lock"):
-        if not (folder / "triton_python_backend_stub").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            for source in (server / "backends" / "python", stub_folder):
-                shutil.copytree(source, folder, dirs_exist_ok=True)
-            (folder / "triton_python_backend_stub").chmod(0o755)
-    return folder
-
-
 def _check_runs(home: TritonHome) -> None:
     """Name what is missing before anything starts, instead of a loader's line in a log."""
     stub = home.backend_directory / "python" / "triton_python_backend_stub"
-    environment = {**os.environ, "LD_LIBRARY_PATH": home.library_path}
     for program in (home.binary, stub):
-        listing = _run(["ldd", str(program)], environment)
+        listing = _run(["env", f"LD_LIBRARY_PATH={home.library_path}", "ldd", str(program)])
         missing = sorted({line.split()[0] for line in listing.splitlines() if "not found" in line})
         if missing:
             raise LocalError(
@@ -215,8 +214,8 @@ def _uv(*arguments: str) -> None:
     _run([find_uv_bin(), *arguments, "--quiet"])
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise LocalError(f"`{' '.join(command[:4])} …` failed with exit code {done.returncode}:\n{said}")
