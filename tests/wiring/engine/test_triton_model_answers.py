@@ -1,5 +1,6 @@
 """The class that Triton's stub calls, with ranks that are real processes and Triton's own module in small."""
 
+import importlib
 import os
 import signal
 import sys
@@ -48,8 +49,7 @@ def model(stage: "Stage", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     small.__dict__["get_input_tensor_by_name"] = lambda request, name: request
     monkeypatch.setitem(sys.modules, small.__name__, small)
     monkeypatch.delitem(sys.modules, "fastserve.engine.triton_model", raising=False)
-    from fastserve.engine import triton_model
-
+    triton_model = importlib.import_module("fastserve.engine.triton_model")
     monkeypatch.setattr(triton_model, "end_with_parent", lambda group: None)
     config = replace(stage.config, devices=("cpu", "cpu"))
     (tmp_path / "engine.json").write_text(config.to_json())
@@ -57,7 +57,7 @@ def model(stage: "Stage", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     model.initialize({"model_repository": str(tmp_path)})
     yield model
     model.finalize()
-    sys.modules.pop("fastserve.engine.triton_model")
+    sys.modules.pop("fastserve.engine.triton_model", None)
 
 
 def ask(model: Any, *texts: bytes) -> list[Response]:
