@@ -12,7 +12,7 @@ SECONDS = 600.0
 
 def post(url: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
     """POST a JSON document; raises LocalError with the door's own words."""
-    body = json.dumps(document, ensure_ascii=False).encode()
+    body = json.dumps(document).encode()
     request = urllib.request.Request(f"{url}{path}", body, {"content-type": "application/json"})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import typer
@@ -29,18 +30,26 @@ def the_session(folders: Folders) -> Session:
 
 
 def up_and_watch(options: StartOptions) -> None:
-    """Start what the options ask for. Detached: return when it settled. Else stay until Ctrl-C."""
+    """Start what the options ask for. Detached: return when it settled. Else stay until Ctrl-C. Whatever
+    goes wrong on the way, and Ctrl-C, ends everything."""
     with err.status("Preparing …") as spinner:
         session = start(options, lambda step: _say(spinner.update, step))
     interrupted = _Interrupt()
-    overview = _watch_loading(session, options.folders, interrupted)
-    if not options.detach:
-        _stay(session, options.folders, interrupted)
-        return
-    if overview is None or not any(pool.ready for pool in overview.pools):
-        err.print("No pool answers; see the reasons above and `fastserve logs`. Ending what was started.")
-        stop(session)
-        raise typer.Exit(EXIT_FAILED)
+    keep = False
+    try:
+        overview = _watch_loading(session, options.folders, interrupted)
+        if not options.detach:
+            _stay(session, options.folders, interrupted)
+        elif interrupted.seen:
+            raise typer.Exit(EXIT_FAILED)
+        elif not any(pool.ready for pool in overview.pools):
+            err.print("No pool answers; see the reasons above and `fastserve logs`.")
+            raise typer.Exit(EXIT_FAILED)
+        else:
+            keep = True
+    finally:
+        if not keep:
+            _end(session)
 
 
 class _Interrupt:
@@ -55,11 +64,11 @@ class _Interrupt:
         self.seen = True
 
 
-def _watch_loading(session: Session, folders: Folders, interrupted: _Interrupt) -> Overview | None:
-    """Show the table until every member is ready or failed; None when it ended meanwhile."""
-    overview: Overview | None = None
-    with Live(console=err, refresh_per_second=4, transient=False) as live:
-        while not interrupted.seen:
+def _watch_loading(session: Session, folders: Folders, interrupted: _Interrupt) -> Overview:
+    """Show the table until every member is ready or failed."""
+    overview = look(session)
+    with Live(console=err, refresh_per_second=4, transient=True) as live:
+        while not interrupted.seen and not all(pool.settled for pool in overview.pools):
             now = read_session(folders.session_file)
             if now is None:
                 raise LocalError(
@@ -67,9 +76,8 @@ def _watch_loading(session: Session, folders: Folders, interrupted: _Interrupt) 
                 )
             overview = look(now)
             live.update(tables.status(overview))
-            if all(pool.settled for pool in overview.pools):
-                break
             time.sleep(LOOK_SECONDS)
+    err.print(tables.status(overview))  # once more: what is live is cut to the terminal's size
     return overview
 
 
@@ -79,16 +87,18 @@ def _stay(session: Session, folders: Folders, interrupted: _Interrupt) -> None:
         err.print(f'Serving at {urls}. In another terminal: fastserve predict "…". Ctrl-C ends everything.')
     while not interrupted.seen:
         if read_session(folders.session_file) is None:
-            err.print("Ended from outside.")
+            err.print("It was ended from outside.")
             return
         time.sleep(LOOK_SECONDS)
+
+
+def _end(session: Session) -> None:
     err.print("Draining and ending everything …")
     stop(session)
     err.print("Ended.")
 
 
-def _say(update: object, step: str) -> None:
-    if callable(update):
-        update(step)
+def _say(update: Callable[[str], None], step: str) -> None:
+    update(step)
     if not err.is_terminal:
         err.print(step, highlight=False)

@@ -91,8 +91,8 @@ def answer(document: dict[str, Any], most: int = 5) -> RenderableType:
             member["name"],
             f"{member['weight']:.2f}",
             f"{member['similarity']:.3f}",
-            str(member.get("label") or ""),
-            str(member.get("error") or member["status"]),
+            Text(str(member.get("label") or "")),
+            Text(str(member.get("error") or member["status"])),
         )
     lines: list[RenderableType] = []
     if "scores" in document and document["scores"] is not None:
@@ -117,7 +117,7 @@ def decision(document: dict[str, Any]) -> RenderableType:
             f"{member['belief']:.3f}",
             f"{member['weight']:.2f}",
             "yes" if member["chosen"] else "",
-            member["because"],
+            Text(member["because"]),
             style="bold" if member["chosen"] else "",
         )
     return Group(Text(f"{document['decision']} (threshold {document['threshold']})", style="bold"), table)

@@ -74,10 +74,18 @@ def read_session(path: Path) -> Session | None:
     """The session that runs now; None where none does, also when the file was left by a dead one."""
     try:
         session = Session.model_validate_json(path.read_text())
-        alive = abs(psutil.Process(session.pid).create_time() - session.created) < 1.0
-    except (FileNotFoundError, ValidationError, psutil.NoSuchProcess):
+    except (FileNotFoundError, ValidationError):
         return None
-    return session if alive else None
+    return session if supervisor_of(session) else None
+
+
+def supervisor_of(session: Session) -> psutil.Process | None:
+    """The process that wrote the session; None where it ended, also when another one has its pid now."""
+    try:
+        process = psutil.Process(session.pid)
+        return process if abs(process.create_time() - session.created) < 1.0 else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def look(session: Session) -> Overview:

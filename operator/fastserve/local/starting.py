@@ -17,7 +17,7 @@ from fastserve.local.environment import Installer, Say
 from fastserve.local.folders import Folders
 from fastserve.local.launching import Ground, launch
 from fastserve.local.machine import this_machine
-from fastserve.local.overview import read_session
+from fastserve.local.overview import read_session, supervisor_of
 from fastserve.local.ports import door_ports
 from fastserve.local.preparing import plans_for, read
 from fastserve.local.supervisor import KILL_AFTER, die_with_parent
@@ -66,8 +66,10 @@ def _start(options: StartOptions, say: Say) -> Session:
 
 def stop(session: Session) -> None:
     """End the supervisor and with it everything it started; returns when all of it is gone."""
+    process = supervisor_of(session)
+    if process is None:
+        return
     try:
-        process = psutil.Process(session.pid)
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=len(ProcessKind) * KILL_AFTER + 10)
     except psutil.NoSuchProcess:
@@ -98,9 +100,17 @@ def _hand_over(options: StartOptions) -> Session:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=None if options.detach else die_with_parent,  # noqa: PLW1509 - no thread runs here
+            preexec_fn=None if options.detach else die_with_parent,  # noqa: PLW1509 - it takes no lock
             cwd=os.sep,
         )
+    try:
+        return _written_session(process, folders)
+    except BaseException:  # Ctrl-C too: nobody would know of it
+        process.kill()
+        raise
+
+
+def _written_session(process: "subprocess.Popen[bytes]", folders: Folders) -> Session:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         session = read_session(folders.session_file)
@@ -109,5 +119,4 @@ def _hand_over(options: StartOptions) -> Session:
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    process.kill()
     raise LocalError(f"The supervisor did not start; see {folders.logs / 'supervisor.log'}.")
