@@ -10,7 +10,9 @@ DATA ?= ../shared/data
 NEWS := examples/01-news
 SPECIALISTS := world business sport science
 PIN := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
-INSTALLED := $(VENV)/.installed-$(shell cat requirements-dev.txt pyproject.toml | sha256sum | cut -c1-12)
+INSTALLED := $(VENV)/.installed-$(shell (echo "$(UV_TORCH_BACKEND)"; cat requirements-dev.txt pyproject.toml) | sha256sum | cut -c1-12)
+# Another build of PyTorch has hashes, and CUDA libraries, of its own.
+LOOSE_PINS := sed -E '/^ +--hash|^(nvidia-|triton=|cuda-)/d; s/ *\\$$//'
 
 .PHONY: help
 help: ## List the targets
@@ -26,7 +28,8 @@ $(INSTALLED):
 	@$(PYTHON) -m venv --clear $(VENV)
 	@grep -A 400 '^uv==' requirements-dev.txt | awk 'NR > 1 && /==/ {exit} {print}' > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --require-hashes -r requirements-dev.txt
+	@$(if $(UV_TORCH_BACKEND),$(LOOSE_PINS),cat) requirements-dev.txt > $(VENV)/requirements.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q $(if $(UV_TORCH_BACKEND),,--require-hashes) -r $(VENV)/requirements.txt
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps -e .
 	@touch $@
 
