@@ -142,12 +142,33 @@ def test_a_corrupt_and_a_missing_checkpoint_do_not_take_their_neighbours_down(
         other("down")
 
 
-def test_ctrl_c_drains_and_ends_everything(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    other = Cli(tmp_path_factory.mktemp("s"))
-    single = tmp_path_factory.mktemp("one") / "pool.yaml"
+@pytest.fixture
+def single(folder: Path, tmp_path: Path) -> Path:
+    """The example's pool with one sub-model."""
+    file = tmp_path / "pool.yaml"
     documents = (folder / "pool.yaml").read_text().split("\n---\n")
     kept = [d for d in documents if "kind: ModelPool" in d or "name: sport\n" in d]
-    single.write_text("\n---\n".join(kept).replace("file://./", f"file://{folder}/"))
+    file.write_text("\n---\n".join(kept).replace("file://./", f"file://{folder}/"))
+    return file
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_up_works_again(
+    single: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Cli(tmp_path_factory.mktemp("s"))
+    for _ in range(2):
+        done = other("up", "-f", str(single), "--detach", "--port", "0")
+        assert done.code == 0, done.err
+        supervisor = psutil.Process(json.loads((other.state / "session.json").read_text())["pid"])
+        family = [supervisor, *supervisor.children(recursive=True)]
+        assert len(family) >= 6  # a door, a router, a Triton, its stub, a rank
+        supervisor.kill()
+        until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), 30)  # noqa: B023
+        assert "Nothing runs here" in other("status").err
+
+
+def test_ctrl_c_drains_and_ends_everything(single: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = Cli(tmp_path_factory.mktemp("s"))
     command = [COMMAND, "up", "-f", str(single), "--port", "0", "--state", str(other.state)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until((other.state / "session.json").exists, 60)
