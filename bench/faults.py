@@ -221,9 +221,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fastserve-faults-") as folder:
         pool = Pool(Path(folder))
         pool.up()
-        seen = everything(pool)
-        limit = float(pool.member()["loadSeconds"]) + RESERVE_SECONDS
         try:
+            seen = everything(pool)
+            limit = float(pool.member()["loadSeconds"]) + RESERVE_SECONDS
             for _ in range(given.rounds):
                 for fault in (f"rank 1 of {MEMBER}", f"Triton of {MEMBER}", f"router of {MEMBER}"):
                     rows.append(hurt(pool, fault, limit, given.rate))
