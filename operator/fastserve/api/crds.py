@@ -12,6 +12,7 @@ from fastserve.api.generated import write_or_compare
 from fastserve.api.identity import GROUP, MAX_NAME, VERSION
 from fastserve.api.meta import Document
 from fastserve.api.modelpool import LEGAL_METHODS, ModelPool, Task
+from fastserve.api.pods import OWN_ENV, OWN_ENV_PREFIX, OWN_PREFIXES
 from fastserve.api.schema import Rule, Schema, structural_schema
 from fastserve.api.submodel import SHARED_RESOURCE_MARKS, SubModel
 
@@ -58,7 +59,45 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "combination.minMembers is more than selection.topK: no request could ever be answered",
         ),
     ),
+    "ExamplesFrom": (
+        Rule(
+            "has(self.storageUri) != has(self.configMap)",
+            "exactly one of storageUri and configMap is required",
+        ),
+    ),
+    "Engine": (
+        Rule(
+            "size(self.labels) == 0 || self.type == 'Custom'",
+            "labels are only for type Custom: a Torch checkpoint brings its own",
+        ),
+    ),
+    "EnvSource": (
+        Rule(
+            "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            "exactly one of secretKeyRef and configMapKeyRef is required",
+        ),
+    ),
+    "EnvVar": (
+        Rule("size(self.value) == 0 || !has(self.valueFrom)", "value and valueFrom exclude each other"),
+        Rule(
+            f"!self.name.startsWith('{OWN_ENV_PREFIX}') && !(self.name in {_one_of(OWN_ENV)})",
+            "this name is set by FastServe",
+        ),
+    ),
+    "PodTemplate": tuple(
+        Rule(
+            f"!self.{field}.exists(key, "
+            + " || ".join(f"key.startsWith('{prefix}')" for prefix in OWN_PREFIXES)
+            + ")",
+            f"{field} under {' and '.join(OWN_PREFIXES)} are set by FastServe",
+        )
+        for field in ("labels", "annotations")
+    ),
     "SubModelSpec": (
+        Rule(
+            "self.engine.type != 'Custom' || self.parallelism.tensor == 1",
+            "engine.type Custom cuts nothing: parallelism.tensor must be 1",
+        ),
         Rule("size(self.examples) > 0 || has(self.examplesFrom)", "examples or examplesFrom is required"),
         Rule(
             f"self.parallelism.tensor == 1 || !has(self.gpu) || ({_whole_gpu()})",
@@ -78,23 +117,26 @@ def _column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any
 _READY = '.status.conditions[?(@.type=="Ready")]'
 _POOL_COLUMNS = [
     _column("Ready", "string", f"{_READY}.status"),
-    _column("Members", "integer", ".status.readyMembers"),
-    _column("Of", "integer", ".status.members"),
-    _column("URL", "string", ".status.url"),
+    _column("Members", "string", ".status.readyMembers"),
     _column("Reason", "string", f"{_READY}.reason"),
+    _column("URL", "string", ".status.url"),
     _column("Age", "date", ".metadata.creationTimestamp"),
     _column("Policy", "string", ".spec.selection.policy", 1),
+    _column("Message", "string", f"{_READY}.message", 1),
 ]
 _SUB_MODEL_COLUMNS = [
     _column("Ready", "string", f"{_READY}.status"),
-    _column("Pool", "string", ".spec.poolRef.name"),
-    _column("Replicas", "integer", ".status.readyReplicas"),
-    _column("Of", "integer", ".spec.replicas"),
-    _column("Version", "string", ".status.activeVersion"),
-    _column("TP", "integer", ".spec.parallelism.tensor"),
     _column("State", "string", ".status.load.phase"),
+    _column("Pool", "string", ".spec.poolRef.name"),
+    _column("TP", "integer", ".spec.parallelism.tensor"),
+    _column("Desired", "integer", ".spec.replicas"),
+    _column("Answering", "integer", ".status.readyReplicas"),
+    _column("Version", "string", ".status.activeVersion"),
     _column("Reason", "string", f"{_READY}.reason"),
     _column("Age", "date", ".metadata.creationTimestamp"),
+    _column("Node", "string", ".status.placement[0].node", 1),
+    _column("Model", "string", ".spec.model.storageUri", 1),
+    _column("Message", "string", f"{_READY}.message", 1),
 ]
 _SCALE = {
     "specReplicasPath": ".spec.replicas",
@@ -165,6 +207,8 @@ def custom_resource_definitions() -> tuple[dict[str, Any], ...]:
     pool = {"additionalPrinterColumns": _POOL_COLUMNS, "subresources": {"status": {}}}
     sub_model = {
         "additionalPrinterColumns": _SUB_MODEL_COLUMNS,
+        # The operator and people find a pool's sub-models without reading all of the namespace's.
+        "selectableFields": [{"jsonPath": ".spec.poolRef.name"}],
         "subresources": {"status": {}, "scale": _SCALE},
     }
     return (_definition(ModelPool, "fsp", pool), _definition(SubModel, "fss", sub_model))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from fastserve.api.identity import MAX_NAME, NAME_PATTERN
@@ -10,6 +10,14 @@ from fastserve.api.identity import MAX_NAME, NAME_PATTERN
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NAME_PATTERN)]
 Ratio = Annotated[str, Field(pattern=r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$", max_length=8)]
 """A decimal between 0 and 1, written as a string so that no float rounding enters the API."""
+QUANTITY_PATTERN = r"^(\+)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+Quantity = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    Field(pattern=QUANTITY_PATTERN, max_length=64),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN}),
+]
+"""A Kubernetes quantity that is not negative: 500m, 2, 16Gi."""
 
 
 class Document(BaseModel):
@@ -79,14 +87,16 @@ class Failure(Document):
     """What failed, as a sentence for people."""
     time: Annotated[str, Field(max_length=64)] = ""
     """When it failed (RFC 3339)."""
+    pod: Annotated[str, Field(max_length=253)] = ""
+    """The pod it happened in, where it was one."""
 
 
 class LoadProgress(Document):
     """How far the loading of a version has come."""
 
-    phase: Literal["Pending", "Loading", "Loaded", "FailedToLoad"] = "Pending"
-    """Pending, Loading, Loaded or FailedToLoad."""
+    phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"] = "Pending"
+    """Pending, Fetching, Loading, Loaded or FailedToLoad."""
     bytes_done: Annotated[int, Field(ge=0)] = 0
-    """Bytes of weights read so far, summed over the ranks."""
+    """Fetching: bytes fetched so far. Afterwards: bytes of weights read so far, summed over the ranks."""
     bytes_total: Annotated[int, Field(ge=0)] = 0
-    """Bytes of weights to read, summed over the ranks; 0 where it is not known yet."""
+    """Of how many; 0 where it is not known yet."""

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Conditions, Document, Name, ObjectMeta, Ratio
+from fastserve.api.meta import Conditions, Document, Failure, Name, ObjectMeta, Ratio
+from fastserve.api.pods import PodTemplate, Resources
 
 
 class Task(StrEnum):
@@ -92,6 +93,13 @@ class Router(Document):
 
     limits: Limits = Field(default_factory=Limits)
     """Bounds that protect a router."""
+    standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
+    """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
+    Local mode runs one."""
+    resources: Resources = Field(default_factory=Resources)
+    """CPU and memory of every router of the pool. Local mode leaves this aside."""
+    pod_template: PodTemplate = Field(default_factory=PodTemplate)
+    """What is passed on to the stand-by routers' pods. Local mode leaves this aside."""
 
 
 class ModelPoolSpec(Document):
@@ -105,6 +113,8 @@ class ModelPoolSpec(Document):
     """How the answers of the chosen sub-models become one."""
     router: Router = Field(default_factory=Router)
     """The pool's routers."""
+    suspend: bool = False
+    """Run no pods for this pool and its sub-models; everything else stays."""
 
     @model_validator(mode="after")
     def _method_fits_task(self) -> "ModelPoolSpec":
@@ -131,19 +141,50 @@ class ModelPoolSpec(Document):
         return self.combination.method or LEGAL_METHODS[self.task][0]
 
 
+class MemberStatus(Document):
+    """One sub-model of the pool, in short; its own status has the whole."""
+
+    name: Name
+    """Name of the SubModel."""
+    ready: bool = False
+    """Whether it answers at its current generation."""
+    reason: Annotated[str, Field(max_length=256)] = ""
+    """Why it is ready or not, as one PascalCase word."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Why, as a sentence for people."""
+    version: Annotated[str, Field(max_length=128)] = ""
+    """Version of the weights that answers."""
+    replicas: Annotated[int, Field(ge=0)] = 0
+    """Replicas that exist."""
+    ready_replicas: Annotated[int, Field(ge=0)] = 0
+    """Replicas that answer."""
+
+
+MemberStatuses = Annotated[
+    tuple[MemberStatus, ...],
+    Field(
+        max_length=1000,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    ),
+]
+
+
 class ModelPoolStatus(Document):
     """What is so."""
 
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """Generation of the spec that this status speaks of."""
     conditions: Conditions = ()
-    """Ready, Accepted, MembersReady and RouterReady."""
-    members: Annotated[int, Field(ge=0)] = 0
-    """Sub-models that name this pool."""
-    ready_members: Annotated[int, Field(ge=0)] = 0
-    """Sub-models that answer."""
+    """Ready, Available, Progressing, Accepted, MembersReady and RouterReady; Reconciling, Stalled and
+    Suspended only while they are so."""
+    members: MemberStatuses = ()
+    """The sub-models that name this pool."""
+    ready_members: Annotated[str, Field(max_length=16)] = ""
+    """How many of them answer, for example 3/4."""
     url: Annotated[str, Field(max_length=2048)] = ""
-    """Where the pool answers."""
+    """Where the pool answers inside the cluster."""
+    last_failure: Failure | None = None
+    """The last failure of the pool's own objects; those of sub-models stand in their status."""
 
 
 class ModelPool(Document):

@@ -17,9 +17,10 @@ Schema = dict[str, Any]
 STRUCTURAL_KEYWORDS = frozenset(
     {
         "type", "description", "default", "enum", "format", "pattern", "minimum", "maximum",
-        "minLength", "maxLength", "minItems", "maxItems", "items", "properties", "required",
+        "minLength", "maxLength", "minItems", "maxItems", "maxProperties", "items", "properties", "required",
         "additionalProperties", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
-        "x-kubernetes-validations",
+        "x-kubernetes-validations", "x-kubernetes-int-or-string",
+        "x-kubernetes-preserve-unknown-fields",
     }
 )  # fmt: skip
 """Everything that may stand in a node of ours. exclusiveMinimum is not here: JSON Schema has a number
@@ -64,13 +65,13 @@ def _converted(node: Schema, path: str, source: _Source) -> Schema:
     if "const" in flat:
         flat["enum"] = [flat.pop("const")]
     unknown = sorted(set(flat) - STRUCTURAL_KEYWORDS)
-    if unknown or "type" not in flat:
+    if unknown or not ("type" in flat or "x-kubernetes-int-or-string" in flat):
         raise NotStructural(f"{path}: {unknown or 'a field without a type'} is not structural")
     if "description" in flat:
         flat["description"] = " ".join(flat["description"].split())
     if "properties" in flat:
         flat["properties"] = _properties(flat, path, source)
-    if flat["type"] == "array":
+    if flat.get("type") == "array":
         flat["items"] = _items(flat, path, source)
     if "additionalProperties" in flat:
         flat["additionalProperties"] = _converted(flat["additionalProperties"], f"{path}.*", source)
@@ -113,7 +114,7 @@ def _properties(node: Schema, path: str, source: _Source) -> Schema:
         child = _converted(field, f"{path}.{name}", source)
         # The server fills defaults only inside objects that exist: an optional block whose fields all
         # have defaults is itself defaulted to {}. One that was written as `X | None` is a choice.
-        block = child["type"] == "object" and "properties" in child and "anyOf" not in field
+        block = child.get("type") == "object" and "properties" in child and "anyOf" not in field
         if block and name not in required and not child.get("required"):
             child.setdefault("default", {})
         converted[name] = child
