@@ -13,6 +13,23 @@ FastServeError
 │   ├── BackendUnavailable   nobody listens, or the connection broke
 │   ├── BackendOverloaded    it refused for lack of room
 │   └── BackendTimeout       no answer by the deadline
+├── ClusterError       the Kubernetes API could not do what was asked
+│   ├── NotFound       there is no such object
+│   ├── Conflict       another writer came first
+│   ├── Foreign        the name is taken by an object that is not ours
+│   ├── Refused        it judged the object invalid or not allowed; trying again will not help
+│   └── Unreachable    no answer, too many requests, or a fault of the server; try again
+├── FetchError         a model's files could not be fetched; `exit_code` is the fetching process's
+│   ├── SourceNotFound     there is nothing at the URI
+│   ├── Unauthorized       the source refuses these credentials, or wants some
+│   ├── SourceUnavailable  the source does not answer, or breaks off again and again
+│   ├── SourceChanged      what is fetched is no longer what was listed; start again
+│   ├── DigestMismatch     other bytes came than were promised
+│   ├── SizeLimitExceeded  more than may be fetched
+│   ├── DiskFull           no room for it
+│   ├── ArchiveRefused     an archive is broken, or would write where it must not
+│   ├── AlreadyFetching    another process fetches to the same place
+│   └── DestinationOccupied    something that was not fetched lies there
 ├── RequestError       the caller's request is at fault, or cannot be served now; has a status code
 └── LocalError         local mode cannot go on (port taken, Triton missing, too little memory, …)
 
@@ -77,6 +94,90 @@ class BackendOverloaded(BackendError):
 
 class BackendTimeout(BackendError):
     reason = "DeadlineExceeded"
+
+
+class ClusterError(FastServeError):
+    """A call to the Kubernetes API failed; the text is the server's own, shortened."""
+
+    reason = "ClusterFailed"
+
+
+class NotFound(ClusterError):
+    reason = "NotFound"
+
+
+class Conflict(ClusterError):
+    reason = "Conflict"
+
+
+class Foreign(ClusterError):
+    reason = "ForeignObject"
+
+
+class Refused(ClusterError):
+    reason = "Refused"
+
+
+class Unreachable(ClusterError):
+    reason = "ApiUnreachable"
+
+
+class FetchError(FastServeError):
+    """Fetching failed. The text never holds a credential or an endpoint; `exit_code` tells the same to a
+    shell as `reason` does to people."""
+
+    reason = "FetchFailed"
+    exit_code = 10
+
+
+class SourceNotFound(FetchError):
+    reason = "NotFound"
+    exit_code = 11
+
+
+class Unauthorized(FetchError):
+    reason = "Unauthorized"
+    exit_code = 12
+
+
+class SourceUnavailable(FetchError):
+    reason = "SourceUnavailable"
+    exit_code = 13
+
+
+class SourceChanged(FetchError):
+    reason = "SourceChanged"
+    exit_code = 14
+
+
+class DigestMismatch(FetchError):
+    reason = "DigestMismatch"
+    exit_code = 15
+
+
+class SizeLimitExceeded(FetchError):
+    reason = "SizeLimitExceeded"
+    exit_code = 16
+
+
+class DiskFull(FetchError):
+    reason = "DiskFull"
+    exit_code = 17
+
+
+class ArchiveRefused(FetchError):
+    reason = "ArchiveRefused"
+    exit_code = 18
+
+
+class AlreadyFetching(FetchError):
+    reason = "AlreadyFetching"
+    exit_code = 19
+
+
+class DestinationOccupied(FetchError):
+    reason = "DestinationOccupied"
+    exit_code = 20
 
 
 class RequestError(FastServeError):
