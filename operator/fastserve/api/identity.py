@@ -10,6 +10,25 @@ VERSION = "v1alpha1"
 API_VERSION: Final = "fastserve.io/v1alpha1"
 MAX_NAME = 40
 """Characters; children append suffixes and must stay within 63."""
+FIELD_MANAGER: Final = "fastserve-operator"
+"""The one manager of everything that the operator applies."""
+MANAGED_BY: Final = "fastserve-operator"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+POOL_LABEL: Final = "fastserve.io/pool"
+SUBMODEL_LABEL: Final = "fastserve.io/submodel"
+REVISION_LABEL: Final = "fastserve.io/revision"
+ROLE_LABEL: Final = "fastserve.io/role"
+"""member or standby, on pods."""
+APPLIED_ANNOTATION: Final = "fastserve.io/applied-digest"
+"""On every child: digest of what the operator last applied."""
+RESTARTED_ANNOTATION: Final = "fastserve.io/restarted-at"
+"""On a SubModel or ModelPool, by its user: changing it replaces the pods, with today's template."""
+DATA_PORT: Final = 8080
+ADMIN_PORT: Final = 8081
+SERVICE_PORT: Final = 80
+TRITON_HTTP_PORT: Final = 8000
+TRITON_GRPC_PORT: Final = 8001
+TRITON_METRICS_PORT: Final = 8002
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 

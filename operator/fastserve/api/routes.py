@@ -53,6 +53,15 @@ class Target(Document):
     """The user's name for the weights, or their digest."""
     storage_uri: str
     """Where the checkpoint lies."""
+    expected_digest: str = ""
+    """What must come from there, ``sha256:…``; empty where anything may."""
+    max_bytes: int | None = None
+    """The most that may be fetched."""
+    custom: bool = False
+    """The checkpoint is a Triton model folder of its user's own: `files` and `engine` are not used but for
+    `labels`."""
+    labels: tuple[str, ...] = ()
+    """Of a custom model that classifies: the names of its scores."""
     files: dict[str, str]
     """Triton's model folder: relative path to text, e.g. config.pbtxt and 1/model.py."""
     engine: EngineTarget

@@ -72,6 +72,9 @@ class RouterState(Document):
     table_digest: str = ""
     prototypes: dict[str, int] = Field(default_factory=dict)
     """Prototypes in use, by sub-model."""
+    prototype_keys: dict[str, str] = Field(default_factory=dict)
+    """Key under which each sub-model's prototypes are kept: GET /v1/prototypes/<key> reads them (.npy,
+    fp16 [n, d])."""
     requests: Annotated[int, Field(ge=0)] = 0
     """Requests at the pool's door since the router started."""
     triton_live: bool = False

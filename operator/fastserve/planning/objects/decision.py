@@ -1,0 +1,65 @@
+"""The words of a decision about objects: what to apply, what to delete, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastserve.api.objects import Kind, Manifest
+from fastserve.api.routes import RouteTable
+from fastserve.planning.plan import Rejection
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Apply `manifest`. `create` where nothing of that name was seen: then an object that is there all the
+    same belongs to somebody else and is never taken over. `sub_model` is whose child it is, empty for the
+    pool's own."""
+
+    kind: Kind
+    manifest: Manifest
+    create: bool
+    because: str
+    sub_model: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete the object with this uid and no other that has its name by then."""
+
+    kind: Kind
+    name: str
+    uid: str
+    because: str
+
+
+@dataclass(frozen=True)
+class ObjectPlan:
+    """What one reconcile is to do. `revisions` and `targets` are the wanted revision and version digest by
+    sub-model; `recheck_after` is seconds until the next look where no event will tell."""
+
+    apply: tuple[Apply, ...] = ()
+    delete: tuple[Delete, ...] = ()
+    rejected: Mapping[str, Rejection] = field(default_factory=dict)
+    pool_rejection: Rejection | None = None
+    table: RouteTable | None = None
+    table_digest: str = ""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    standby_revision: str = ""
+    recheck_after: float | None = None
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class WriteFailure:
+    """A write that the API server refused, and what it said; `foreign` where the name is taken by an
+    object that is not ours."""
+
+    kind: Kind
+    name: str
+    reason: str
+    message: str
+    sub_model: str = ""
+    foreign: bool = False

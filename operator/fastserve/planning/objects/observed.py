@@ -1,0 +1,47 @@
+"""What is so, read in one go: the frozen snapshot that one plan and one status are made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastserve.api.modelpool import ModelPool
+from fastserve.api.objects import Kind, Manifest, ObjectKey
+from fastserve.api.state import RouterState
+from fastserve.api.submodel import SubModel
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A ModelPool or SubModel that the API server holds and our reading refuses (an older schema let it
+    in). `field` is the path in it, `message` the sentence."""
+
+    manifest: Manifest
+    field: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything about one pool key in one namespace.
+
+    `pool` is None where there is no ModelPool of that name (its sub-models may still be there).
+    `pool_manifest` and `sub_model_manifests` are raw, by name; `sub_models` those of them that could be
+    read and are not being deleted, `unreadable` those that could not. `children` are raw objects by kind and
+    name, found by the pool's label. `pods` are raw pods of the pool by name. `states` are what routers said
+    of themselves, by pod uid; a pod that did not answer is not in it. `examples` are texts of ConfigMaps
+    that examplesFrom names, by sub-model, or None where ConfigMap or key is missing.
+    """
+
+    key: ObjectKey
+    pool: ModelPool | None
+    pool_manifest: Manifest | None = None
+    sub_models: Mapping[str, SubModel] = field(default_factory=dict)
+    sub_model_manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    unreadable: Mapping[str, Unreadable] = field(default_factory=dict)
+    pool_fault: Unreadable | None = None
+    children: Mapping[Kind, Mapping[str, Manifest]] = field(default_factory=dict)
+    pods: Mapping[str, Manifest] = field(default_factory=dict)
+    states: Mapping[str, RouterState] = field(default_factory=dict)
+    examples: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+    def child(self, kind: Kind, name: str) -> Manifest | None:
+        return self.children.get(kind, {}).get(name)
