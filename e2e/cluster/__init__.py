@@ -1,0 +1,1 @@
+"""A real Kubernetes cluster on one Linux machine, from Go modules and Debian packages: see README.md."""

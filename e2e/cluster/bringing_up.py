@@ -1,0 +1,108 @@
+"""`up`: from whatever is there to a cluster whose node is Ready."""
+
+import os
+import time
+from dataclasses import dataclass
+
+from cluster import control_plane, dns, gpus, kwok, leavings, network, node as nodes, service_proxy
+from cluster.api import Api
+from cluster.binaries import ensure_binaries
+from cluster.failures import ClusterFailed
+from cluster.packages import ensure_packages, require_system
+from cluster.places import Node, Places
+from cluster.processes import Processes
+from cluster.static_images import ensure_static_image
+from cluster.waiting import Wait, wait
+
+LONGEST_SOCKET = 90
+"""The kernel takes 107 characters; containerd and the kubelet add a few to some names."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster of this machine: its folders, processes and API."""
+
+    places: Places
+    processes: Processes
+    api: Api
+
+    @classmethod
+    def at(cls, places: Places) -> "Cluster":
+        return cls(places, Processes(places.records, places.logs), Api.at(places))
+
+
+def up(cluster: Cluster, node_count: int) -> None:
+    """Have the cluster running with that many nodes. Raises ClusterFailed with what is in the way."""
+    require_system()
+    ensure_packages()
+    places = cluster.places
+    wanted = [places.node(number) for number in range(1, node_count + 1)]
+    _check_paths(wanted[0])
+    ensure_binaries(places.cache, places.programs)
+    began = time.monotonic()
+    if not cluster.processes.alive("etcd"):
+        _clear_leavings(cluster)
+    network.ensure_bridge(wanted[0])
+    network.ensure_forwarding()
+    control_plane.write_files(places)
+    control_plane.start(places, cluster.processes)
+    for one in wanted:
+        bring_up_node(cluster, one)
+    _start_services(cluster, wanted[0])
+    print(f"the cluster is up ({time.monotonic() - began:.1f} s without building)", flush=True)
+
+
+def bring_up_node(cluster: Cluster, node: Node) -> None:
+    """One node: Ready, with its GPUs."""
+    network.ensure_bridge(node)
+    nodes.write_files(cluster.places, node)
+    nodes.start_containerd(cluster.processes, node)
+    ensure_static_image(cluster.places, node, "pause")
+    started = nodes.start_kubelet(cluster.places, cluster.processes, node)
+    kubelet = f"kubelet-{node.number}"
+    wait(
+        Wait(
+            f"node {node.name} to be Ready",
+            lambda: node_missing(cluster.api, node.name),
+            90,
+            cluster.processes.log(kubelet),
+            lambda: cluster.processes.alive(kubelet),
+        )
+    )
+    if started or not gpus.advertised(cluster.api.get("node", node.name)):
+        gpus.advertise(cluster.api, node.name)
+
+
+def node_missing(api: Api, name: str) -> str:
+    """Empty when the node is Ready; else what its condition says."""
+    found = api.get("node", name)
+    if found is None:
+        return "it has not registered"
+    conditions = found["status"].get("conditions", [])
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), {})
+    return "" if ready.get("status") == "True" else str(ready.get("message", "no condition Ready"))
+
+
+def _start_services(cluster: Cluster, first: Node) -> None:
+    service_proxy.write_files(cluster.places, first)
+    cluster.processes.ensure(service_proxy.program(cluster.places))
+    cluster.processes.ensure(kwok.program(cluster.places))
+    image = ensure_static_image(cluster.places, first, "coredns")
+    if dns.missing(cluster.api):
+        dns.apply(cluster.api, image)
+    wait(Wait("CoreDNS", lambda: dns.missing(cluster.api), 90, cluster.processes.log(f"kubelet-{first.number}")))
+
+
+def _clear_leavings(cluster: Cluster) -> None:
+    """Nothing of the control plane runs: end the rest of an earlier run before starting over."""
+    for name in cluster.processes.names():
+        cluster.processes.stop(name)
+    for node in cluster.places.nodes():
+        leavings.clear(node)
+
+
+def _check_paths(node: Node) -> None:
+    if len(os.fsencode(node.socket)) > LONGEST_SOCKET:
+        raise ClusterFailed(
+            f"{node.socket} is too long for a socket: set XDG_STATE_HOME to a folder with a shorter path"
+        )

@@ -1,0 +1,3 @@
+module fastserve.io/e2e/cluster/pause
+
+go 1.26

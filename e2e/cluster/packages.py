@@ -1,0 +1,81 @@
+"""What the cluster needs from the system, and getting it where that is possible."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from cluster.commands import run
+from cluster.failures import ClusterFailed
+
+PROGRAMS = {  # what must be on PATH, and the Debian package that brings it
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "conntrack": "conntrack",
+    "nft": "nftables",
+    "iptables": "iptables",
+    "socat": "socat",
+    "ip": "iproute2",
+    "mount": "mount",
+}
+PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+PLUGINS = ("bridge", "host-local", "portmap", "loopback")
+GO_FOLDER = Path("/usr/local/go/bin")
+
+
+def require_system() -> None:
+    """Raises ClusterFailed where this machine can never hold the cluster, saying why."""
+    if platform.system() != "Linux":
+        raise ClusterFailed(
+            "The cluster needs Linux. Elsewhere use a cluster of your own: E2E_KUBECONFIG=… make e2e"
+        )
+    if os.geteuid() != 0:
+        raise ClusterFailed("The cluster needs root (bridges, mounts, namespaces): run it with sudo.")
+
+
+def ensure_packages() -> None:
+    """Install with apt-get what is missing; without apt-get, raise ClusterFailed naming it."""
+    missing = missing_packages()
+    if not missing:
+        return
+    names = " ".join(missing)
+    if not shutil.which("apt-get"):
+        raise ClusterFailed(f"These are missing, by their Debian names: {names}. Install them and try again.")
+    print(f"installing with apt-get: {names}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-q"], environment=environment)
+    run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], environment=environment)
+    still = missing_packages()
+    if still:
+        raise ClusterFailed(f"apt-get installed {names}, but what they should bring is still not found: {still}")
+
+
+def missing_packages() -> list[str]:
+    missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
+    if plugin_folder() is None:
+        missing.add("containernetworking-plugins")
+    return sorted(missing)
+
+
+def plugin_folder() -> Path | None:
+    """The folder of the CNI plugins; None where they are not installed."""
+    for folder in PLUGIN_FOLDERS:
+        if all((folder / plugin).exists() for plugin in PLUGINS):
+            return folder
+    return None
+
+
+def go_program() -> Path:
+    """The go command. Raises ClusterFailed where there is none."""
+    found = shutil.which("go")
+    if found:
+        return Path(found)
+    if (GO_FOLDER / "go").exists():
+        return GO_FOLDER / "go"
+    raise ClusterFailed(
+        f"Go is missing: the cluster's programs are built from source. Install Go 1.26 or newer (go.dev/doc/install) "
+        f"so that `go` is on PATH or in {GO_FOLDER}."
+    )
