@@ -103,7 +103,7 @@ class ClusterError(FastServeError):
 
 
 class NotFound(ClusterError):
-    reason = "NotFound"
+    reason = "ObjectNotFound"
 
 
 class Conflict(ClusterError):

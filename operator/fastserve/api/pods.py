@@ -1,6 +1,6 @@
 """What users may say about the pods that FastServe makes: the field names of a pod's own spec."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, model_validator
 
@@ -85,11 +85,11 @@ class Toleration(Document):
 
     key: Annotated[str, Field(max_length=316)] = ""
     """Key of the taint; empty with operator Exists means all."""
-    operator: Annotated[str, Field(pattern=r"^(Exists|Equal)$")] = "Equal"
+    operator: Literal["Exists", "Equal"] = "Equal"
     """Exists or Equal."""
     value: Annotated[str, Field(max_length=63)] = ""
     """Value of the taint, with operator Equal."""
-    effect: Annotated[str, Field(pattern=r"^(|NoSchedule|PreferNoSchedule|NoExecute)$")] = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
     """NoSchedule, PreferNoSchedule, NoExecute, or empty for all."""
     toleration_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long a NoExecute taint is tolerated."""

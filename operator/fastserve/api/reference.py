@@ -56,7 +56,7 @@ def _default(field: Schema) -> str:
 
 
 def _takes(field: Schema) -> str:
-    if field["type"] == "array":
+    if field.get("type") == "array":
         return f"{allowed(field)}: {allowed(field['items'])}"
     return allowed(field)
 

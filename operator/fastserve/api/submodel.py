@@ -8,10 +8,9 @@ from pydantic import Field, model_validator
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, Failure, LoadProgress, Name, ObjectMeta, Quantity
 from fastserve.api.pods import ObjectName, PodTemplate
+from fastserve.api.uris import STORAGE_URI_PATTERN
 
-StorageUri = Annotated[
-    str, Field(min_length=8, max_length=2048, pattern=r"^(file|https|s3|gs|hf|oci|pvc)://.+")
-]
+StorageUri = Annotated[str, Field(min_length=8, max_length=2048, pattern=STORAGE_URI_PATTERN)]
 """Where weights lie; api/uris.py tells the form of each scheme."""
 FileUri = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^file://.+")]
 """``file://`` with an absolute path, or one relative to the YAML file."""

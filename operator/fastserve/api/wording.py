@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from fastserve.api.schema import Schema
+from fastserve.api.uris import ALLOWED_FORMS, STORAGE_URI_PATTERN
 from fastserve.api.yaml_documents import Path
 
 MAX_SHOWN = 60
@@ -75,6 +76,8 @@ def allowed(node: Schema) -> str:
     """What a field takes, in words."""
     if "enum" in node:
         return " or ".join(node["enum"]) if len(node["enum"]) < 3 else f"one of {', '.join(node['enum'])}"
+    if "x-kubernetes-int-or-string" in node:
+        return "a quantity, such as 500m, 2 or 16Gi"
     kinds = {"object": "a block of fields", "boolean": "true or false", "array": "a list"}
     kind = node["type"]
     if kind == "integer":
@@ -91,6 +94,8 @@ def _text(node: Schema) -> str:
         r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$": "a decimal from 0 to 1 written as text",
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and '-' inside",
         r"^file://.+": "a URI that begins with file://",
+        r"^(|sha256:[0-9a-f]{64})$": "sha256: and 64 hex digits",
+        STORAGE_URI_PATTERN: "a URI: " + "; ".join(ALLOWED_FORMS.values()),
     }
     pattern = node.get("pattern")
     kind = hints.get(pattern, f"text matching {pattern}") if pattern else "text"

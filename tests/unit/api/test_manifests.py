@@ -128,7 +128,7 @@ def test_a_pools_fault_names_line_field_and_what_is_allowed(line: str, message: 
         ),
         ("[a text]", "[]", "5: spec: examples or examplesFrom is required"),
         ("[a text]", "[a, 3]", "7: spec.examples[1]: found 3 (a number); allowed: text"),
-        ("file://./models", "s3://models", "8: spec.model.storageUri: found"),
+        ("file://./models", "ftp://models", "8: spec.model.storageUri: found"),
         (
             'model: {storageUri: "file://./models/world"}',
             (

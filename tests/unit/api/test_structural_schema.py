@@ -33,7 +33,7 @@ everywhere = pytest.mark.parametrize(("path", "node"), NODES, ids=[path for path
 
 @everywhere
 def test_a_node_has_one_type_and_no_other_than_structural_words(path: str, node: dict[str, Any]) -> None:
-    assert isinstance(node["type"], str)
+    assert isinstance(node.get("type"), str) != node.get("x-kubernetes-int-or-string", False)
     assert set(node) <= STRUCTURAL_KEYWORDS
     Draft202012Validator.check_schema(node)
 
@@ -54,9 +54,12 @@ def test_a_default_is_right_by_its_own_schema(path: str, node: dict[str, Any]) -
 
 @everywhere
 def test_what_rules_read_is_bounded(path: str, node: dict[str, Any]) -> None:
-    if ".spec" in path and node["type"] == "string" and "enum" not in node:
+    text = node.get("type", "string") == "string"
+    if ".spec" in path and text and "enum" not in node:
         assert "maxLength" in node
-    if node["type"] == "array":
+    if "additionalProperties" in node:
+        assert "maxProperties" in node
+    if node.get("type") == "array":
         assert "maxItems" in node
         assert node["x-kubernetes-list-type"] in {"atomic", "map"}
 
@@ -93,7 +96,7 @@ def test_printer_columns_show_fields_that_exist(kind: str) -> None:
     for column in CRDS[kind]["spec"]["versions"][0]["additionalPrinterColumns"]:
         path = column["jsonPath"]
         if not path.startswith(".metadata"):
-            dotted, _, inner = path.partition('[?(@.type=="Ready")]')
+            dotted, _, inner = path.replace("[0]", '[?(@.type=="Ready")]').partition('[?(@.type=="Ready")]')
             node = field_at(kind, dotted)
             shown = node["items"]["properties"][inner[1:]] if inner else node
             assert shown["type"] == column["type"]
