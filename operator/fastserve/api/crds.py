@@ -27,7 +27,7 @@ def _method_fits_task() -> str:
     embedding = _one_of(LEGAL_METHODS[Task.EMBEDDING])
     classification = _one_of(LEGAL_METHODS[Task.TEXT_CLASSIFICATION])
     return (
-        "!has(self.combination.method) || self.combination.method in"
+        "!has(self.combination) || !has(self.combination.method) || self.combination.method in"
         f" (self.task == '{Task.EMBEDDING}' ? {embedding} : {classification})"
     )
 
@@ -48,14 +48,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "PoolRef": (Rule("self.name == oldSelf.name", "poolRef.name is immutable"),),
     "Fallback": (
         Rule(
-            "(self.type == 'SubModel') == has(self.subModel)",
+            "!has(self.type) || (self.type == 'SubModel') == has(self.subModel)",
             "subModel is required with type SubModel, and only there",
         ),
     ),
     "ModelPoolSpec": (
         Rule(_method_fits_task(), "combination.method does not fit task"),
         Rule(
-            "self.combination.minMembers <= self.selection.topK",
+            "!has(self.combination) || self.combination.minMembers <= self.selection.topK",
             "combination.minMembers is more than selection.topK: no request could ever be answered",
         ),
     ),
@@ -67,7 +67,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "Engine": (
         Rule(
-            "size(self.labels) == 0 || self.type == 'Custom'",
+            "!has(self.labels) || size(self.labels) == 0 || self.type == 'Custom'",
             "labels are only for type Custom: a Torch checkpoint brings its own",
         ),
     ),
@@ -86,7 +86,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "PodTemplate": tuple(
         Rule(
-            f"!self.{field}.exists(key, "
+            f"!has(self.{field}) || !self.{field}.exists(key, "
             + " || ".join(f"key.startsWith('{prefix}')" for prefix in OWN_PREFIXES)
             + ")",
             f"{field} under {' and '.join(OWN_PREFIXES)} are set by FastServe",
@@ -105,8 +105,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
 }
-"""By document class: what spans several fields. The server fills defaults before it evaluates, so
-fields with a default are always there."""
+"""By document class: what spans several fields. In an object the server fills defaults before it
+evaluates; but it evaluates a block's default ``{}`` as it stands, hence the first has()."""
 
 
 def _column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any]:
@@ -148,10 +148,10 @@ _SCALE = {
 def _open_api(model: type[Document]) -> Schema:
     schema = structural_schema(model, RULES)
     fields = schema["properties"]
-    # The server owns these three; it refuses schemas that say more about metadata than its name.
+    # The server owns these three; of metadata it refuses even a description.
     for name in ("apiVersion", "kind"):
         fields[name] = {"type": "string", "description": fields[name]["description"]}
-    fields["metadata"] = {"type": "object", "description": "Name, namespace, labels."}
+    fields["metadata"] = {"type": "object"}
     # A default in a status would be a statement that nobody made.
     fields["status"] = _without_defaults(fields["status"])
     schema["required"] = [name for name in schema.get("required", []) if name != "metadata"]
