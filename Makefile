@@ -35,13 +35,13 @@ $(INSTALLED):
 
 .PHONY: fmt
 fmt: install ## Format the code
-	$(BIN)/ruff format operator tests bench examples
-	$(BIN)/ruff check --fix operator tests bench examples
+	$(BIN)/ruff format operator tests bench examples e2e
+	$(BIN)/ruff check --fix operator tests bench examples e2e
 
 .PHONY: lint
 lint: install ## Style, types and the walls between rooms
-	$(BIN)/ruff format --check operator tests bench examples
-	$(BIN)/ruff check operator tests bench examples
+	$(BIN)/ruff format --check operator tests bench examples e2e
+	$(BIN)/ruff check operator tests bench examples e2e
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -83,6 +83,14 @@ demo: install ## Four news specialists: train them, bring the pool up, ask, take
 	$(BIN)/fastserve up -f $(NEWS)/pool.yaml --detach --port 0 --state $$state; \
 	url=$$($(BIN)/fastserve status --json --state $$state | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["pools"][0]["url"])'); \
 	COLUMNS=$${COLUMNS:-120} $(BIN)/python $(NEWS)/ask.py --url $$url
+
+.PHONY: cluster
+cluster: install ## A Kubernetes cluster on this machine, from source: see e2e/cluster/README.md (needs root and Go)
+	PYTHONPATH=e2e $(BIN)/python -m cluster up
+
+.PHONY: cluster-down
+cluster-down: install ## End the cluster and all that it started; caches stay
+	PYTHONPATH=e2e $(BIN)/python -m cluster down
 
 .PHONY: bench-clinc
 bench-clinc: install ## Ten specialists of CLINC150 beside one undivided model (needs DATA=folder of the data sets)

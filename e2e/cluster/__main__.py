@@ -1,14 +1,18 @@
-"""python -m cluster up|down|status|env|nodes|images"""
+"""python -m cluster up|down|status|env|images|nodes: the only module here that reads the environment."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
 from cluster import kwok
 from cluster.bringing_up import Cluster, up
 from cluster.failures import ClusterFailed
+from cluster.images import ensure_images
 from cluster.places import Places
+from cluster.report import environment, status
 from cluster.taking_down import down
 
 
@@ -20,11 +24,18 @@ def places() -> Places:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m cluster", description="A Kubernetes cluster on this machine.")
+    top = argparse.ArgumentParser(
+        prog="python -m cluster", description="A Kubernetes cluster on this machine."
+    )
     commands = top.add_subparsers(dest="command", required=True)
     bring = commands.add_parser("up", help="have the cluster running")
     bring.add_argument("--nodes", type=int, default=1, choices=(1, 2), help="nodes that run pods")
     commands.add_parser("down", help="end all that up started; caches, logs and images stay")
+    commands.add_parser("status", help="what runs; exit 1 unless all is well")
+    commands.add_parser("env", help='lines for the shell: eval "$(python -m cluster env)"')
+    commands.add_parser("images", help="build our images and import what changed into the nodes")
+    fake = commands.add_parser("nodes", help="nodes without a machine, by kwok")
+    fake.add_argument("--fake", type=int, required=True, metavar="N", help="have exactly N of them")
     return top
 
 
@@ -32,14 +43,39 @@ def main() -> int:
     arguments = parser().parse_args()
     cluster = Cluster.at(places())
     try:
-        if arguments.command == "up":
-            up(cluster, arguments.nodes)
-        elif arguments.command == "down":
-            down(cluster)
+        return _obey(cluster, arguments)
     except ClusterFailed as failed:
         print(f"cluster: {failed}", file=sys.stderr)
         return 1
+
+
+def _obey(cluster: Cluster, arguments: argparse.Namespace) -> int:
+    if arguments.command == "status":
+        text, well = status(cluster)
+        print(text)
+        return 0 if well else 1
+    if arguments.command == "env":
+        print(environment(cluster))
+        return 0
+    cluster.places.state.mkdir(parents=True, exist_ok=True)
+    cluster.places.cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cluster.places.state / "lock"):  # two commands must not build or start the same thing
+        _change(cluster, arguments)
     return 0
+
+
+def _change(cluster: Cluster, arguments: argparse.Namespace) -> None:
+    match arguments.command:
+        case "up":
+            up(cluster, arguments.nodes)
+            print(environment(cluster))
+        case "down":
+            down(cluster)
+        case "images":
+            references = ensure_images(cluster.places, cluster.places.nodes())
+            print("\n".join(references.values()))
+        case "nodes":
+            kwok.set_fake_nodes(cluster.api, arguments.fake)
 
 
 if __name__ == "__main__":

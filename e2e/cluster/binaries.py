@@ -88,7 +88,8 @@ def _build(binary: Binary, path: Path) -> float:
     began = time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}")
-    command = [go_program(), "-C", GO_MODULES / binary.module, "build", "-trimpath", "-buildvcs=false"]
+    module = GO_MODULES / binary.module
+    command: list[str | Path] = [go_program(), "-C", module, "build", "-trimpath", "-buildvcs=false"]
     # Static: the pause and DNS images hold nothing but the program.
     run(
         [*command, "-ldflags", binary.flags, "-o", fresh, binary.package],

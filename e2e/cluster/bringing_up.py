@@ -4,7 +4,8 @@ import os
 import time
 from dataclasses import dataclass
 
-from cluster import control_plane, dns, gpus, kwok, leavings, network, node as nodes, service_proxy
+from cluster import control_plane, dns, gpus, kwok, leavings, network, service_proxy
+from cluster import node as nodes
 from cluster.api import Api
 from cluster.binaries import ensure_binaries
 from cluster.failures import ClusterFailed
@@ -78,9 +79,10 @@ def node_missing(api: Api, name: str) -> str:
     found = api.get("node", name)
     if found is None:
         return "it has not registered"
-    conditions = found["status"].get("conditions", [])
-    ready = next((condition for condition in conditions if condition["type"] == "Ready"), {})
-    return "" if ready.get("status") == "True" else str(ready.get("message", "no condition Ready"))
+    for condition in found["status"].get("conditions", []):
+        if condition["type"] == "Ready":
+            return "" if condition["status"] == "True" else str(condition["message"])
+    return "it has no condition Ready"
 
 
 def _start_services(cluster: Cluster, first: Node) -> None:
@@ -90,7 +92,11 @@ def _start_services(cluster: Cluster, first: Node) -> None:
     image = ensure_static_image(cluster.places, first, "coredns")
     if dns.missing(cluster.api):
         dns.apply(cluster.api, image)
-    wait(Wait("CoreDNS", lambda: dns.missing(cluster.api), 90, cluster.processes.log(f"kubelet-{first.number}")))
+    wait(
+        Wait(
+            "CoreDNS", lambda: dns.missing(cluster.api), 90, cluster.processes.log(f"kubelet-{first.number}")
+        )
+    )
 
 
 def _clear_leavings(cluster: Cluster) -> None:

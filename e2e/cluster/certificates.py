@@ -1,6 +1,6 @@
 """A certificate authority of the cluster's own, and everything that it signs."""
 
-import datetime
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cluster.places import API_ADDRESS, API_SERVICE_ADDRESS
 
-LIFETIME = datetime.timedelta(days=3650)
-SKEW = datetime.timedelta(minutes=5)
+LIFETIME = dt.timedelta(days=3650)
+SKEW = dt.timedelta(minutes=5)
 API_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -41,7 +41,12 @@ class Signed:
 
 
 HOLDERS = (
-    Holder("apiserver", "kube-apiserver", hosts=API_NAMES, addresses=(API_ADDRESS, API_SERVICE_ADDRESS, "127.0.0.1")),
+    Holder(
+        "apiserver",
+        "kube-apiserver",
+        hosts=API_NAMES,
+        addresses=(API_ADDRESS, API_SERVICE_ADDRESS, "127.0.0.1"),
+    ),
     Holder("apiserver-to-kubelet", "kube-apiserver-kubelet-client", groups=("system:masters",)),
     Holder("admin", "fastserve-admin", groups=("system:masters",)),
     Holder("controller-manager", "system:kube-controller-manager"),
@@ -90,8 +95,12 @@ def ensure_service_account_key(folder: Path) -> None:
 def make_authority() -> Signed:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fastserve-cluster")])
-    builder = _builder(name, name, key.public_key()).add_extension(x509.BasicConstraints(True, 0), critical=True)
-    builder = builder.add_extension(_key_usage("key_cert_sign", "crl_sign", "digital_signature"), critical=True)
+    builder = _builder(name, name, key.public_key()).add_extension(
+        x509.BasicConstraints(True, 0), critical=True
+    )
+    builder = builder.add_extension(
+        _key_usage("key_cert_sign", "crl_sign", "digital_signature"), critical=True
+    )
     return Signed(builder.sign(key, hashes.SHA256()), key)
 
 
@@ -120,8 +129,10 @@ def write(folder: Path, name: str, signed: Signed) -> None:
     _write_secret(folder / f"{name}.key", _private_pem(signed.key))
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), now - SKEW, now + LIFETIME)
         # Python's own verification (VERIFY_X509_STRICT since 3.13) wants these identifiers.

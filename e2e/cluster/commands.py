@@ -7,7 +7,9 @@ from pathlib import Path
 from cluster.failures import ClusterFailed
 
 
-def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, stdin: str = "") -> str:
+def run(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, stdin: str = ""
+) -> str:
     """Standard output of a command. Raises ClusterFailed with what it printed when it fails."""
     words = [str(word) for word in command]
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, env=environment, check=False)

@@ -37,7 +37,10 @@ def ensure_held(node: Node, reference: str, scratch: Path) -> float | None:
     with tempfile.TemporaryDirectory(dir=scratch, prefix="image-") as folder:
         archive = Path(folder) / "image.tar"
         # Docker's archive form is not compressed: 3 GB of gzip cost more than the disk it saves.
-        run(["buildah", "push", "--quiet", reference, f"docker-archive:{archive}:{reference}"], environment=STORAGE)
+        run(
+            ["buildah", "push", "--quiet", reference, f"docker-archive:{archive}:{reference}"],
+            environment=STORAGE,
+        )
         _ctr(node, "images", "import", str(archive))
     return time.monotonic() - began
 

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from cluster import gpus
 from cluster.api import Api
-from cluster.places import Places
+from cluster.places import MANIFESTS, Places
 from cluster.processes import Program
 
+STAGES = MANIFESTS / "kwok.yaml"
 ANNOTATION = "kwok.x-k8s.io/node"
 TAINT = {"key": ANNOTATION, "value": "fake", "effect": "NoSchedule"}
 """No true pod lands on such a node: only what tolerates this."""
@@ -16,26 +18,32 @@ def program(places: Places) -> Program:
     kubeconfig = places.configuration / "kwok.kubeconfig"
     command = (
         f"{places.programs}/kwok",
+        f"--config={STAGES}",
         f"--kubeconfig={kubeconfig}",
         f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
         "--cidr=10.245.0.0/16",
         "--node-lease-duration-seconds=40",
         "--server-address=127.0.0.1:10247",
     )
-    return Program("kwok", command, (kubeconfig,))
+    return Program("kwok", command, (STAGES, kubeconfig))
 
 
 def fake_node(number: int) -> dict[str, Any]:
     """A Node with room, four GPUs and the labels of the true ones."""
-    from cluster import gpus
-
     name = f"fake-{number:04d}"
-    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "type": "kwok"}
+    labels = {
+        f"kubernetes.io/{key}": value
+        for key, value in (("hostname", name), ("os", "linux"), ("arch", "amd64"))
+    }
     room = {**ROOM, gpus.RESOURCE: str(gpus.COUNT)}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {**labels, **gpus.LABELS}, "annotations": {ANNOTATION: "fake"}},
+        "metadata": {
+            "name": name,
+            "labels": {**labels, **gpus.LABELS, "type": "kwok"},
+            "annotations": {ANNOTATION: "fake"},
+        },
         "spec": {"taints": [TAINT]},
         "status": {"capacity": room, "allocatable": room},
     }

@@ -41,11 +41,8 @@ def clear(node: Node) -> None:
 def pids_of_shims(node: Node, processes: Path = Path("/proc")) -> list[int]:
     """The containerd shims that were started for this node's socket."""
     wanted = str(node.socket)
-    found = []
-    for folder in processes.iterdir():
-        if folder.name.isdecimal() and wanted in _words(folder / "cmdline")[1:]:
-            found.append(int(folder.name))
-    return [pid for pid in found if "containerd-shim" in _words(processes / str(pid) / "cmdline")[0]]
+    commands = {int(f.name): _words(f / "cmdline") for f in processes.iterdir() if f.name.isdecimal()}
+    return [pid for pid, words in commands.items() if "containerd-shim" in words[0] and wanted in words[1:]]
 
 
 def pids_in_cgroups(node: Node) -> list[int]:

@@ -18,7 +18,7 @@ table ip {TABLE} {{
 }}
 """
 SETTINGS = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
-"""The second is what lets an answer from a pod of the same bridge be translated back to the Service's address."""
+"""By the second, the answer of a pod on the same bridge is translated back to its Service's address."""
 FORWARDED = (("-s", POD_RANGE), ("-d", POD_RANGE))
 
 

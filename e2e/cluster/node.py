@@ -25,7 +25,9 @@ def write_files(places: Places, node: Node) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     # The socket's folder holds the runtime's state: nobody else's business.
     node.containerd_state.mkdir(parents=True, exist_ok=True, mode=0o711)
-    _containerd_file(node).write_text(containerd_configuration(node, static_images.reference(places, "pause")))
+    _containerd_file(node).write_text(
+        containerd_configuration(node, static_images.reference(places, "pause"))
+    )
     (plugins_folder(node) / "10-fastserve.conflist").write_text(network.plugins_configuration(node))
     _kubelet_file(node).write_text(json.dumps(kubelet_configuration(places, node), indent=2))
     kubeconfig.write(_kubelet_kubeconfig(node), kubeconfig.render(places.certificates, node.name))
@@ -33,7 +35,9 @@ def write_files(places: Places, node: Node) -> None:
 
 def start_containerd(processes: Processes, node: Node) -> None:
     name = f"containerd-{node.number}"
-    processes.ensure(Program(name, ("containerd", f"--config={_containerd_file(node)}"), (_containerd_file(node),)))
+    processes.ensure(
+        Program(name, ("containerd", f"--config={_containerd_file(node)}"), (_containerd_file(node),))
+    )
     wait(
         Wait(
             f"{name} at {node.socket}",
@@ -74,7 +78,9 @@ def cgroup_hierarchies(root: Path = Path("/sys/fs/cgroup")) -> list[Path]:
     """The folders to make a cgroup in: one with cgroup v2, one per controller with v1."""
     if (root / "cgroup.controllers").exists():
         return [root]
-    return [path for path in sorted(root.iterdir()) if (path / "cgroup.procs").exists() and not path.is_symlink()]
+    return [
+        path for path in sorted(root.iterdir()) if (path / "cgroup.procs").exists() and not path.is_symlink()
+    ]
 
 
 def plugins_folder(node: Node) -> Path:

@@ -50,7 +50,9 @@ def ensure_packages() -> None:
     run(["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing], environment=environment)
     still = missing_packages()
     if still:
-        raise ClusterFailed(f"apt-get installed {names}, but what they should bring is still not found: {still}")
+        raise ClusterFailed(
+            f"apt-get installed {names}, but what they should bring is still not found: {still}"
+        )
 
 
 def missing_packages() -> list[str]:
@@ -76,6 +78,6 @@ def go_program() -> Path:
     if (GO_FOLDER / "go").exists():
         return GO_FOLDER / "go"
     raise ClusterFailed(
-        f"Go is missing: the cluster's programs are built from source. Install Go 1.26 or newer (go.dev/doc/install) "
-        f"so that `go` is on PATH or in {GO_FOLDER}."
+        "Go is missing: the cluster's programs are built from source. Install Go 1.26 or newer "
+        f"(go.dev/doc/install) so that `go` is on PATH or in {GO_FOLDER}."
     )

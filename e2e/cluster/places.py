@@ -8,7 +8,7 @@ SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE_ADDRESS = "10.96.0.1"
 DNS_ADDRESS = "10.96.0.10"
 API_ADDRESS = "10.244.0.1"
-"""The first node's bridge: pods reach it, and it is not loopback, which the API server refuses to advertise."""
+"""The first node's bridge: pods reach it; loopback is what the API server refuses to advertise."""
 API_PORT = 6443
 API_URL = f"https://{API_ADDRESS}:{API_PORT}"
 ETCD_URL = "http://127.0.0.1:23790"

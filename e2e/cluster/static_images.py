@@ -35,7 +35,10 @@ def _build(places: Places, name: str, image: str) -> None:
         context = Path(folder)
         shutil.copy2(cached(places.cache, _binary(name)), context / name)
         (context / "Dockerfile").write_text(DOCKERFILE.format(name=name))
-        run(["buildah", "bud", "--quiet", "--isolation=chroot", f"--tag={image}", context], environment=STORAGE)
+        run(
+            ["buildah", "bud", "--quiet", "--isolation=chroot", f"--tag={image}", context],
+            environment=STORAGE,
+        )
 
 
 def _binary(name: str) -> Binary:

@@ -3,7 +3,16 @@
 from cluster import control_plane, leavings, network
 from cluster.bringing_up import Cluster
 
-ORDER = ("kwok", "kube-proxy", "kubelet", "containerd", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+ORDER = (
+    "kwok",
+    "kube-proxy",
+    "kubelet",
+    "containerd",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+    "etcd",
+)
 """Who makes pods ends before who holds them; who writes ends before what it writes to."""
 
 
