@@ -128,8 +128,8 @@ def rules(kind: str, dotted: str = "") -> list[str]:
 
 def test_rules_stand_at_the_fields_they_speak_of() -> None:
     assert rules("SubModel", "spec.poolRef") == ["self.name == oldSelf.name"]
+    assert rules("ModelPool", "spec.selection.fallback") == [
         "!has(self.type) || (self.type == 'SubModel') == has(self.subModel)"
-        "(self.type == 'SubModel') == has(self.subModel)"
     ]
     for kind in CRDS:
         assert rules(kind)[0] == "size(self.metadata.name) <= 40"
