@@ -1,4 +1,4 @@
-"""``python -m fastserve.router --settings FILE.json``: one router process.
+"""``python -m fastserve.router --settings FILE.json`` or ``--settings-json '{…}'``: one router process.
 
 Exit codes: 0 after a drain, 2 for settings or an encoder that cannot be used, 3 for a port that is taken.
 """
@@ -14,7 +14,7 @@ from fastserve.errors import FastServeError
 from fastserve.router.app import Doors, PortTaken, Router, stop_on_signals
 from fastserve.router.encoder import OnnxEncoder
 from fastserve.router.jsonlog import log_to_stderr
-from fastserve.router.settings import RouterSettings, read_settings
+from fastserve.router.settings import RouterSettings, parse_settings, read_settings
 from fastserve.router.triton import GrpcTritonControl
 
 EXIT_UNUSABLE = 2
@@ -33,10 +33,16 @@ async def serve(settings: RouterSettings) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fastserve.router", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True, help="the settings document, JSON")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--settings", type=Path, metavar="FILE", help="the settings document, JSON")
+    given.add_argument("--settings-json", metavar="JSON", help="the settings document itself")
     arguments = parser.parse_args()
     try:
-        settings = read_settings(arguments.settings)
+        settings = (
+            parse_settings(arguments.settings_json.encode())
+            if arguments.settings_json is not None
+            else read_settings(arguments.settings)
+        )
         log_to_stderr(settings.instance)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

@@ -11,13 +11,23 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 LONGEST_SOCKET_PATH = 107
 """Bytes that Linux keeps for the path of a Unix socket, less the closing NUL."""
 SOCKET_NAME_LENGTH = len("/01234567.sock")
+DRAIN_SOCKET = "router.sock"
+
+
+class ClusterPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a router on a cluster reads what it is told; prototypes and peers are found by the pool's name."""
+
+    namespace: str
+    routes: str
+    """Name of the ConfigMap with the route table."""
 
 
 class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that a router process needs to know before it starts.
 
     A router with a `member` stands beside that member's Triton and is the only writer of
-    `repository_path`; one without is a stand-by door.
+    `repository_path`; one without is a stand-by door. The route table, the peers and the prototypes come from
+    three paths, or from `cluster`.
     """
 
     pool: str
@@ -27,13 +37,14 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     host: str = "127.0.0.1"
     data_port: Port
     admin_port: Port
-    table_path: str
+    cluster: ClusterPlace | None = None
+    table_path: str | None = None
     """The route table, a JSON document (api/routes.py)."""
-    peers_path: str
+    peers_path: str | None = None
     """Who else is there (router/peers.py)."""
     run_path: str
-    """Folder of the engine's Unix sockets."""
-    prototypes_path: str
+    """Folder of Unix sockets: the engine's, and on a cluster this router's own."""
+    prototypes_path: str | None = None
     computes_prototypes: bool = False
     """Compute missing prototypes and store them; the pool's other routers wait for the files."""
     encoder_path: str
@@ -42,22 +53,45 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     triton_http: str | None = None
     triton_grpc: str | None = None
     repository_path: str | None = None
+    models_path: str | None = None
+    """Folder into which models are fetched."""
+    credentials_path: str | None = None
+    """Folder with the files of the Secret that the model's source asks for."""
+    claims_path: str | None = None
+    """Folder below which the claims that ``pvc://`` names are mounted."""
     drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    quiet_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    """A draining router goes on for so long after the last request: those who send notice late that they
+    should not. Routers on one machine look once a second; a cluster's proxies take longer."""
+
+    @property
+    def drain_socket(self) -> Path | None:
+        """Where a drain can be asked for. Local mode's routers share their folder and have none."""
+        return Path(self.run_path) / DRAIN_SOCKET if self.cluster and self.member else None
 
 
 def read_settings(path: Path) -> RouterSettings:
     """Decode and check the document. Raises InvalidSpec, naming the field, where it cannot be used."""
     try:
-        settings = msgspec.json.decode(path.read_bytes(), type=RouterSettings)
+        return parse_settings(path.read_bytes(), str(path))
     except OSError as error:
         raise InvalidSpec("settings", f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_settings(text: bytes, place: str = "--settings-json") -> RouterSettings:
+    """As read_settings, of a text from `place`."""
+    try:
+        settings = msgspec.json.decode(text, type=RouterSettings)
     except msgspec.DecodeError as error:
-        raise InvalidSpec("settings", f"{path}: {error}") from error
+        raise InvalidSpec("settings", f"{place}: {error}") from error
     _check(settings)
     return settings
 
 
 def _check(settings: RouterSettings) -> None:
+    for field in ("table_path", "peers_path", "prototypes_path"):
+        if settings.cluster is None and getattr(settings, field) is None:
+            raise InvalidSpec(field, "is required for a router without cluster")
     if settings.member is None:
         return
     for field in ("triton_http", "triton_grpc", "repository_path"):
