@@ -1,0 +1,80 @@
+"""How a registry wants to be asked: by a token that its realm gives out, or by name and password."""
+
+import base64
+import re
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+from fastserve.api.uris import Source
+from fastserve.errors import InvalidSpec, SourceUnavailable
+from fastserve.fetching.credentials import Credentials
+from fastserve.fetching.web import check_status, is_loopback
+
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One registry's entry of a .dockerconfigjson."""
+
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+
+
+class DockerConfig(msgspec.Struct, frozen=True):
+    """A Secret of type kubernetes.io/dockerconfigjson."""
+
+    auths: dict[str, Entry] = {}
+
+
+class Login:
+    """Answers a registry's challenge; `headers` are those of every request after it."""
+
+    def __init__(self, client: httpx2.Client, source: Source, credentials: Credentials) -> None:
+        self._client = client
+        self._source = source
+        self._basic = basic_of(credentials.get(".dockerconfigjson"), source.place)
+        self.headers: dict[str, str] = {}
+
+    def wanted(self, response: httpx2.Response) -> bool:
+        """Take up the challenge of a refusal; whether asking again makes sense."""
+        challenge = response.headers.get("WWW-Authenticate", "")
+        if response.status_code != httpx2.codes.UNAUTHORIZED or self.headers:
+            return False
+        if challenge.lower().startswith("bearer"):
+            self.headers = {"Authorization": f"Bearer {self._token(dict(_PARAMETER.findall(challenge)))}"}
+        elif self._basic:
+            self.headers = {"Authorization": f"Basic {self._basic}"}
+        return bool(self.headers)
+
+    def _token(self, challenge: dict[str, str]) -> str:
+        realm = urlsplit(challenge.get("realm", ""))
+        if realm.scheme != "https" and not is_loopback(realm.netloc):
+            raise SourceUnavailable("the registry sends its users to a realm without TLS")
+        asked = {
+            "service": challenge.get("service", ""),
+            "scope": challenge.get("scope") or f"repository:{self._source.path}:pull",
+        }
+        headers = {"Authorization": f"Basic {self._basic}"} if self._basic else {}
+        response = self._client.get(realm.geturl(), params=asked, headers=headers)
+        check_status(response)
+        answer = msgspec.json.decode(response.content, type=dict[str, object])
+        return str(answer.get("token") or answer.get("access_token") or "")
+
+
+def basic_of(config: str, registry: str) -> str:
+    """``user:password`` in base64 for a registry, out of a .dockerconfigjson; empty where it has none.
+    Raises InvalidSpec where it is no such document."""
+    if not config:
+        return ""
+    try:
+        auths = msgspec.json.decode(config, type=DockerConfig).auths
+    except msgspec.DecodeError as error:
+        raise InvalidSpec(".dockerconfigjson", "is no Docker configuration", '{"auths": {…}}') from error
+    for name, entry in auths.items():
+        host = urlsplit(name if "//" in name else f"//{name}").netloc
+        if host == registry or (host.endswith("docker.io") and registry == "docker.io"):
+            return entry.auth or base64.b64encode(f"{entry.username}:{entry.password}".encode()).decode()
+    return ""
