@@ -68,7 +68,9 @@ verify: generate ## Generate, and fail where that changes a file or leaves an un
 .PHONY: pins
 pins: install ## Pin every environment anew, with hashes
 	$(PIN) pyproject.toml --extra router --extra local --group dev -o requirements-dev.txt
-	$(PIN) pyproject.toml --extra router -o images/router/requirements.txt
+	$(PIN) pyproject.toml --extra operator -o images/operator/requirements.txt
+	$(PIN) pyproject.toml --extra router --extra cluster --extra fetching -o images/router/requirements.txt
+	grep -o '^uv==[^ ]*' requirements-dev.txt | $(PIN) - -o images/uv.txt
 	$(PIN) --group pyproject.toml:engine -o operator/fastserve/local/pins/engine.txt
 	for group in triton stub weights; do $(PIN) --no-deps --group pyproject.toml:$$group -o operator/fastserve/local/pins/$$group.txt; done
 
