@@ -1,0 +1,117 @@
+"""The objects of one pool, but for its stand-by workloads (workloads.py). Each is a whole manifest without an
+owner; ownership.py adds that."""
+
+from collections.abc import Sequence
+
+from fastserve.api.identity import POOL_LABEL, SERVICE_PORT
+from fastserve.api.modelpool import ModelPool
+from fastserve.api.objects import (
+    CONFIG_MAP,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+    Manifest,
+)
+from fastserve.api.routes import RouteTable
+from fastserve.planning.objects import naming
+from fastserve.planning.objects.containers import DATA_PORT_NAME
+from fastserve.planning.objects.policies import budget, router_policy
+from fastserve.planning.objects.settings import NetworkSetting
+
+ROUTES_ENTRY = "routes.json"
+"""Entry of the routes ConfigMap."""
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def service_account(pool: ModelPool) -> Manifest:
+    """Who the pool's routers are for the API server. Its token is mounted only where a pod says so."""
+    return {
+        **_head(SERVICE_ACCOUNT, pool, naming.routers_of_pool(pool.metadata.name)),
+        "automountServiceAccountToken": False,
+    }
+
+
+def role(pool: ModelPool, members: Sequence[str]) -> Manifest:
+    """What routers may read: the route table and the prototypes of `members`, by name, and where the others
+    are. EndpointSlices have no names that could be known beforehand."""
+    names = [
+        naming.routes_of_pool(pool.metadata.name),
+        *(naming.prototypes_of_member(member) for member in sorted(members)),
+    ]
+    verbs = ["get", "list", "watch"]
+    return {
+        **_head(ROLE, pool, naming.routers_of_pool(pool.metadata.name)),
+        "rules": [
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": names, "verbs": verbs},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs},
+        ],
+    }
+
+
+def role_binding(pool: ModelPool) -> Manifest:
+    """Gives the pool's own service account the pool's role."""
+    name = naming.routers_of_pool(pool.metadata.name)
+    subject = {"kind": SERVICE_ACCOUNT.name, "name": name, "namespace": pool.metadata.namespace}
+    return {
+        **_head(ROLE_BINDING, pool, name),
+        "roleRef": {"apiGroup": _RBAC, "kind": ROLE.name, "name": name},
+        "subjects": [subject],
+    }
+
+
+def routes_object(pool: ModelPool, table: RouteTable) -> Manifest:
+    """The ConfigMap that carries the route table to every router of the pool."""
+    return {
+        **_head(CONFIG_MAP, pool, naming.routes_of_pool(pool.metadata.name)),
+        "data": {ROUTES_ENTRY: table.model_dump_json(by_alias=True)},
+    }
+
+
+def pool_service(pool: ModelPool) -> Manifest:
+    """The pool's door: any of its routers that is ready."""
+    name = pool.metadata.name
+    return {
+        **_head(SERVICE, pool, naming.service_of_pool(name)),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {POOL_LABEL: name},
+            "ports": [
+                {
+                    "name": "http",
+                    "port": SERVICE_PORT,
+                    "targetPort": DATA_PORT_NAME,
+                    "protocol": "TCP",
+                    "appProtocol": "http",
+                }
+            ],
+        },
+    }
+
+
+def network_policy(pool: ModelPool, setting: NetworkSetting) -> Manifest | None:
+    """Who may reach the pool's pods; none where the operator was told to make none."""
+    if not setting.policies:
+        return None
+    name = pool.metadata.name
+    return router_policy(_metadata(pool, naming.routers_of_pool(name)), name, setting)
+
+
+def standby_budget(pool: ModelPool) -> Manifest | None:
+    """The stand-by routers' PodDisruptionBudget, over all of their revisions."""
+    name = pool.metadata.name
+    metadata = _metadata(pool, naming.standby_of_pool(name))
+    return budget(metadata, naming.standby_selector(name), pool.spec.router.standby_replicas)
+
+
+def _head(kind: Kind, pool: ModelPool, name: str) -> Manifest:
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": _metadata(pool, name)}
+
+
+def _metadata(pool: ModelPool, name: str) -> Manifest:
+    return {
+        "namespace": pool.metadata.namespace,
+        "name": name,
+        "labels": naming.pool_labels(pool.metadata.name),
+    }

@@ -1,0 +1,114 @@
+"""Volumes of a pod, and what each container sees of them."""
+
+from typing import Final
+
+from fastserve.api.objects import Manifest
+from fastserve.api.submodel import SubModel
+from fastserve.api.uris import plan_source
+from fastserve.errors import InvalidSpec
+from fastserve.planning.objects import pod_paths
+from fastserve.planning.quantities import GIB, bytes_quantity, whole
+
+TOKEN_SECONDS: Final = 3607
+"""What the API server itself gives a token that nobody asked for in particular."""
+SCRATCH_SIZE: Final = "1Gi"
+STANDBY_WORK_SIZE: Final = "1Gi"
+_WORK, _TOKEN, _CREDENTIALS, _CLAIM, _SHM = "work", "api-token", "credentials", "claim", "shared-memory"
+_ROUTER_SCRATCH, _TRITON_SCRATCH = "router-scratch", "triton-scratch"
+
+
+def claim_of(sub_model: SubModel) -> tuple[str, str]:
+    """Claim and path in it that a ``pvc://`` URI names; two empty words for other schemes, and for a URI that
+    the plan refuses."""
+    try:
+        source = plan_source(sub_model.spec.model.storage_uri)
+    except InvalidSpec:
+        return "", ""
+    return (source.place, source.path) if source.scheme == "pvc" else ("", "")
+
+
+def member_volumes(sub_model: SubModel) -> list[Manifest]:
+    """All volumes of a member's pod."""
+    spec = sub_model.spec
+    volumes = [
+        _folder(_WORK, _work_size(sub_model)),
+        _token(),
+        _folder(_ROUTER_SCRATCH, SCRATCH_SIZE),
+        _folder(_TRITON_SCRATCH, SCRATCH_SIZE),
+    ]
+    if spec.parallelism.tensor > 1:
+        size = bytes_quantity((2 + spec.parallelism.tensor) * GIB)
+        volumes.append({"name": _SHM, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
+    if spec.model.credentials is not None:
+        # A pod that waits for a Secret says so nowhere that the operator reads; a router that fetches
+        # without one says what the source answered, and has it as soon as it is there.
+        secret = {"secretName": spec.model.credentials.secret_name, "optional": True, "defaultMode": 0o440}
+        volumes.append({"name": _CREDENTIALS, "secret": secret})
+    claim, _ = claim_of(sub_model)
+    if claim:
+        volumes.append({"name": _CLAIM, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
+    return volumes
+
+
+def sidecar_mounts(sub_model: SubModel) -> list[Manifest]:
+    """What the router beside a Triton sees."""
+    mounts = [*standby_mounts(), *_claim_mounts(sub_model)]
+    if sub_model.spec.model.credentials is not None:
+        mounts.append(_mount(_CREDENTIALS, pod_paths.CREDENTIALS, read_only=True))
+    return mounts
+
+
+def triton_mounts(sub_model: SubModel) -> list[Manifest]:
+    """What Triton sees: no token and no credentials, since what runs there can be anybody's code."""
+    mounts = [
+        _mount(_WORK, pod_paths.WORK),
+        _mount(_TRITON_SCRATCH, pod_paths.SCRATCH),
+        *_claim_mounts(sub_model),
+    ]
+    if sub_model.spec.parallelism.tensor > 1:
+        mounts.append(_mount(_SHM, pod_paths.SHARED_MEMORY))
+    return mounts
+
+
+def standby_volumes() -> list[Manifest]:
+    """All volumes of a stand-by router's pod."""
+    return [_folder(_WORK, STANDBY_WORK_SIZE), _token(), _folder(_ROUTER_SCRATCH, SCRATCH_SIZE)]
+
+
+def standby_mounts() -> list[Manifest]:
+    """What a stand-by router sees."""
+    return [
+        _mount(_WORK, pod_paths.WORK),
+        _mount(_TOKEN, pod_paths.TOKEN, read_only=True),
+        _mount(_ROUTER_SCRATCH, pod_paths.SCRATCH),
+    ]
+
+
+def _claim_mounts(sub_model: SubModel) -> list[Manifest]:
+    claim, _ = claim_of(sub_model)
+    return [_mount(_CLAIM, f"{pod_paths.CLAIMS}/{claim}", read_only=True)] if claim else []
+
+
+def _work_size(sub_model: SubModel) -> str:
+    """Two versions lie there while one takes the other's place; the rest is Triton's repository."""
+    return bytes_quantity(2 * whole(sub_model.spec.model.size_limit) + GIB)
+
+
+def _folder(name: str, size: str) -> Manifest:
+    return {"name": name, "emptyDir": {"sizeLimit": size}}
+
+
+def _mount(name: str, path: str, *, read_only: bool = False) -> Manifest:
+    mount: Manifest = {"name": name, "mountPath": path}
+    return {**mount, "readOnly": True} if read_only else mount
+
+
+def _token() -> Manifest:
+    """What the API server mounts by itself into every container, for those that need it only."""
+    field = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", **field}]}},
+    ]
+    return {"name": _TOKEN, "projected": {"defaultMode": 0o444, "sources": sources}}
