@@ -1,0 +1,70 @@
+"""What an answer of the API server means to us."""
+
+import email.utils
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from fastserve.errors import ClusterError, Conflict, NotFound, Refused, Unreachable
+
+MAX_TEXT: Final = 1000
+LONGEST_WAIT: Final = 10.0
+"""Seconds that one call waits at most because a server asked for it; the work queue waits longer."""
+
+
+class Expired(Unreachable):
+    """The server no longer knows the resourceVersion or the continue token: list again."""
+
+    reason = "Expired"
+
+
+def failure_of(status: int, body: bytes) -> ClusterError:
+    """The error for an answer with a `status` of 400 or more."""
+    text = words_of(body) or HTTPStatus(status).phrase if status in set(HTTPStatus) else words_of(body)
+    match status:
+        case 404:
+            return NotFound(text)
+        case 409:
+            return Conflict(text)
+        case 410:
+            return Expired(text)
+        case 401 | 408 | 429:  # a token that just ended is renewed; the others pass by themselves
+            return Unreachable(text)
+        case _ if status >= 500:
+            return Unreachable(f"{status}: {text}")
+    return Refused(text)
+
+
+def words_of(body: bytes) -> str:
+    """The message of a Status, or the text as it came; shortened."""
+    try:
+        status = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return body.decode("utf-8", "replace").strip()[:MAX_TEXT]
+    if isinstance(status, dict) and isinstance(status.get("message"), str):
+        return str(status["message"])[:MAX_TEXT]
+    return ""
+
+
+def seconds_to_wait(headers: Mapping[str, str], now: datetime) -> float:
+    """What Retry-After asks for, in seconds or as an HTTP date; 1 where it says nothing that is
+    understood."""
+    value = headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value, now)
+    return min(max(seconds, 0.0), LONGEST_WAIT) if math.isfinite(seconds) else 1.0
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return 1.0
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - now).total_seconds()
