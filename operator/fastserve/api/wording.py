@@ -8,8 +8,10 @@ from typing import Any
 
 from fastserve.api.schema import Schema
 from fastserve.api.uris import ALLOWED_FORMS, STORAGE_URI_PATTERN
-from fastserve.api.yaml_documents import Path
 
+Path = tuple[str | int, ...]
+"""Keys and indexes that lead to a field. Not yaml_documents' own: the operator reads no YAML, and its image has
+nothing that could."""
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 
@@ -45,7 +47,7 @@ def _wrong_value(found: Any, node: Schema) -> str:
     if isinstance(found, str) and "enum" in node:
         return message + nearest(found, node["enum"])
     is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    if node["type"] == "string" and is_number:
+    if node.get("type") == "string" and is_number:
         return f'{message}, in quotes: "{found}"'
     return message
 

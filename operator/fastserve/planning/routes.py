@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from fastserve.api.identity import digest_of, triton_model_name
 from fastserve.api.modelpool import ModelPool, Task
 from fastserve.api.routes import MAX_TABLE_BYTES, EngineTarget, Meaning, Member, RouteTable, Target
-from fastserve.api.submodel import SubModel
+from fastserve.api.submodel import EngineType, SubModel
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, EngineHome
+from fastserve.planning.quantities import whole
 from fastserve.planning.sharding import wanted_devices
 from fastserve.planning.triton import model_files
 
@@ -18,11 +19,15 @@ BATCHES_IN_TRITON = 2
 
 @dataclass(frozen=True)
 class Accepted:
-    """A sub-model that can be served. `examples_digest` identifies the file of ``examplesFrom``."""
+    """A sub-model that can be served. `checkpoint` is None on a cluster, where only the pod that fetches
+    the weights sees them. `examples_digest` identifies the file of ``examplesFrom``; `more_examples` are
+    the texts of its ConfigMap. `threads_per_rank` is for this member alone, where it is not the plan's."""
 
     sub_model: SubModel
-    checkpoint: CheckpointFacts
+    checkpoint: CheckpointFacts | None
     examples_digest: str = ""
+    more_examples: tuple[str, ...] = ()
+    threads_per_rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,40 +83,52 @@ def _member(one: Accepted, task: Task, setting: EngineSetting) -> Member:
 
 def _meaning(one: Accepted) -> Meaning:
     spec = one.sub_model.spec
-    uri = spec.examples_from.storage_uri if spec.examples_from else ""
-    identity = {"examples": spec.examples, "from": one.examples_digest or uri}
-    return Meaning(examples=spec.examples, storage_uri=uri, digest=digest_of(identity))
+    uri = (spec.examples_from.storage_uri or "") if spec.examples_from else ""
+    examples = (*spec.examples, *one.more_examples)
+    identity = {"examples": examples, "from": one.examples_digest or uri}
+    return Meaning(examples=examples, storage_uri=uri, digest=digest_of(identity))
 
 
 def _target(one: Accepted, task: Task, setting: EngineSetting) -> Target:
     spec, name = one.sub_model.spec, one.sub_model.metadata.name
-    digest = version_digest(one, task)
+    digest, custom = version_digest(one, task), spec.engine.type is EngineType.CUSTOM
     return Target(
         digest=digest,
         model_name=triton_model_name(name, digest),
-        version=spec.model.version or one.checkpoint.digest,
+        version=_version(one),
         storage_uri=spec.model.storage_uri,
-        files=model_files(setting.home, spec, task),
+        expected_digest=spec.model.digest,
+        max_bytes=None if one.checkpoint else whole(spec.model.size_limit),
+        custom=custom,
+        labels=spec.engine.labels,
+        files={} if custom else model_files(setting.home, spec, task),
         engine=EngineTarget(
             devices=wanted_devices(spec),
             python=setting.home.python,
             allow_cpu=spec.engine.allow_cpu,
             max_tokens=spec.engine.max_tokens,
-            threads_per_rank=setting.threads_per_rank,
+            threads_per_rank=one.threads_per_rank or setting.threads_per_rank,
         ),
     )
+
+
+def _version(one: Accepted) -> str:
+    """The user's name for the weights, or the artefact's own digest where it could be read."""
+    return one.sub_model.spec.model.version or (one.checkpoint.digest if one.checkpoint else "")
 
 
 def version_digest(one: Accepted, task: Task) -> str:
     """Identity of what a Triton holds. Whatever is in it makes every replica load again when it changes;
     so the threads and the interpreter, which the machine and its neighbours decide, are left out."""
     spec = one.sub_model.spec
+    expected = {"expected": spec.model.digest} if spec.model.digest else {}
     return digest_of(
         {
             "storageUri": spec.model.storage_uri,
-            "version": spec.model.version or one.checkpoint.digest,
+            "version": _version(one),
             "engine": spec.engine.model_dump(mode="json", by_alias=True),
             "devices": wanted_devices(spec),
             "task": task,
+            **expected,
         }
     )

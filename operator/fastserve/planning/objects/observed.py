@@ -7,6 +7,7 @@ from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Kind, Manifest, ObjectKey
 from fastserve.api.state import RouterState
 from fastserve.api.submodel import SubModel
+from fastserve.errors import InvalidSpec
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Observed:
     read and are not being deleted, `unreadable` those that could not. `children` are raw objects by kind and
     name, found by the pool's label. `pods` are raw pods of the pool by name. `states` are what routers said
     of themselves, by pod uid; a pod that did not answer is not in it. `examples` are texts of ConfigMaps
-    that examplesFrom names, by sub-model, or None where ConfigMap or key is missing.
+    that examplesFrom names, by sub-model, None where ConfigMap or key is missing, and InvalidSpec where a
+    line cannot be read. A ModelPool that is being deleted is gone: then `pool` is None.
     """
 
     key: ObjectKey
@@ -41,7 +43,7 @@ class Observed:
     children: Mapping[Kind, Mapping[str, Manifest]] = field(default_factory=dict)
     pods: Mapping[str, Manifest] = field(default_factory=dict)
     states: Mapping[str, RouterState] = field(default_factory=dict)
-    examples: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+    examples: Mapping[str, tuple[str, ...] | InvalidSpec | None] = field(default_factory=dict)
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         return self.children.get(kind, {}).get(name)

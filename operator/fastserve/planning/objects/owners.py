@@ -1,0 +1,50 @@
+"""Whose an object is, by its controller owner reference. The names and labels of an object prove nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastserve.api.identity import API_VERSION, GROUP
+from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Manifest
+
+OUR_KINDS = (MODEL_POOL.name, SUB_MODEL.name)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The controller of an object: a ModelPool or SubModel."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+def owner_of(live: Manifest) -> Owner | None:
+    """The ModelPool or SubModel that controls `live`, or None where it is nobody's or another's."""
+    for reference in live.get("metadata", {}).get("ownerReferences") or ():
+        if reference.get("controller") and _is_ours(reference):
+            return Owner(reference["kind"], reference["name"], reference["uid"])
+    return None
+
+
+def _is_ours(reference: Mapping[str, Any]) -> bool:
+    group = str(reference.get("apiVersion", "")).partition("/")[0]
+    return group == GROUP and reference.get("kind") in OUR_KINDS
+
+
+def owner_manifest(owner: Owner) -> Manifest:
+    """As much of the owner as an owner reference needs."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": owner.kind,
+        "metadata": {"name": owner.name, "uid": owner.uid},
+    }
+
+
+def uid_of(manifest: Manifest | None) -> str:
+    return str(manifest["metadata"].get("uid", "")) if manifest else ""
+
+
+def is_leaving(manifest: Manifest | None) -> bool:
+    """Whether it is being deleted."""
+    return bool(manifest and manifest["metadata"].get("deletionTimestamp"))
