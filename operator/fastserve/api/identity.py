@@ -41,3 +41,8 @@ def digest_of(document: Mapping[str, object]) -> str:
 def triton_model_name(sub_model: str, digest: str) -> str:
     """Name under which Triton holds one version of a sub-model: ``<submodel>-<digest8>``."""
     return f"{sub_model}-{digest[:8]}"
+
+
+def prototypes_name(sub_model: str) -> str:
+    """Name of the ConfigMap that holds a sub-model's prototypes: the operator writes it, routers read it."""
+    return f"{sub_model}-m-prototypes"

@@ -5,11 +5,15 @@ Exit codes: 0 after a drain, 2 for settings or an encoder that cannot be used, 3
 
 import argparse
 import asyncio
+import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
 
+from fastserve.cluster.port import Reads
 from fastserve.errors import FastServeError
 from fastserve.router.app import Doors, PortTaken, Router, stop_on_signals
 from fastserve.router.encoder import OnnxEncoder
@@ -26,9 +30,24 @@ async def serve(settings: RouterSettings) -> None:
     doors = Doors.open(settings)
     encoder = await asyncio.to_thread(OnnxEncoder, Path(settings.encoder_path), settings.encoder_threads)
     control = GrpcTritonControl(settings.triton_grpc) if settings.triton_grpc and settings.member else None
-    router = Router(settings, encoder, control)
-    stop_on_signals(router)
-    await router.serve(doors)
+    async with api_of(settings) as reads:
+        router = Router(settings, encoder, control, reads)
+        stop_on_signals(router)
+        await router.serve(doors)
+
+
+@asynccontextmanager
+async def api_of(settings: RouterSettings) -> AsyncIterator[Reads | None]:
+    """The Kubernetes API for a router on a cluster. Raises Unreachable where there is no login."""
+    if settings.cluster is None:
+        yield None
+        return
+    # A router on one machine does without the client and its memory.
+    from fastserve.cluster.kube import connected  # noqa: PLC0415
+    from fastserve.cluster.login import login  # noqa: PLC0415
+
+    async with connected(await login(os.environ)) as reads:
+        yield reads
 
 
 def main() -> int:

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastserve.cluster.port import Reads
 from fastserve.errors import LocalError
 from fastserve.router.doors import HOP_HEADER, DataDoor
+from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
-from fastserve.router.keepers import PrototypeKeeper, PrototypeSource, TableKeeper
+from fastserve.router.keepers import PrototypeKeeper, TableKeeper
 from fastserve.router.metrics import Metrics
-from fastserve.router.peers import PeerFile, Peers
+from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
 from fastserve.router.sidecar import Sidecar, SidecarParts
+from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
 from fastserve.router.triton import TritonControl, TritonInference
@@ -31,9 +34,6 @@ HOP_HEADROOM = 16 * 1024
 """What was admitted at the door must fit when it goes on as tensors: a header and four bytes a text."""
 BACKLOG = 1024
 SWEEP_SECONDS = 5.0
-QUIET_SECONDS = 1.0
-"""A draining router goes on for so long after the last request: peers look once a second."""
-DRAIN_TICK_SECONDS = 0.05
 log = logging.getLogger(__name__)
 
 
@@ -75,9 +75,15 @@ class Doors:
 
 
 class Router:
-    """A router. `control` is None for a stand-by router."""
+    """A router. `control` is None for a stand-by router, `reads` for one that is not on a cluster."""
 
-    def __init__(self, settings: RouterSettings, encoder: Encoder, control: TritonControl | None) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        encoder: Encoder,
+        control: TritonControl | None,
+        reads: Reads | None = None,
+    ) -> None:
         self.stopping = asyncio.Event()
         self._settings = settings
         self._metrics = Metrics()
@@ -86,13 +92,19 @@ class Router:
         peers = Peers(settings.instance, self._metrics.healthy)
         self.pool = Pool(settings.pool, self._own(), peers)
         self.sidecar = self._make_sidecar(control)
-        self._table = TableKeeper(Path(settings.table_path), self.pool, self._take_limits)
-        source = PrototypeSource(Path(settings.prototypes_path), settings.computes_prototypes, self._encoder)
-        self._prototypes = PrototypeKeeper(source, self.pool)
+        self._sources = sources_of(settings, reads)
+        self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
+        self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
         door = DataDoor(self.pool, self._encoder, self._metrics)
         self.data = HttpServer(door.handle, self._max_body)
         self._metrics.count_in_flight(lambda: float(self.data.in_flight))
-        parts = AdminParts(settings.instance, self.pool, self.sidecar, self._metrics, door, self.data)
+        times = DrainTimes(settings.quiet_seconds, settings.drain_seconds)
+        self._drain = Drain(self.data, self.pool.own, times)
+        path = settings.drain_socket
+        self._drain_door = DrainDoor(path, self._drain) if path is not None else None
+        parts = AdminParts(
+            settings.instance, self.pool, self.sidecar, self._metrics, door, self.data, self._prototypes
+        )
         self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY)
 
     async def serve(self, doors: Doors) -> None:
@@ -104,10 +116,12 @@ class Router:
             await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG),
         ]
         try:
+            if self._drain_door is not None:
+                await self._drain_door.open()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop_of) for loop_of in self._loops()]
                 await self.stopping.wait()
-                await self._drain()
+                await self._drain.run()
                 for task in tasks:
                     task.cancel()
         finally:
@@ -120,9 +134,10 @@ class Router:
         loops = [
             self._table.run(),
             self._prototypes.run(),
-            peers.watch(PeerFile(Path(self._settings.peers_path))),
+            peers.watch(self._sources.peers),
             peers.probe(),
             self._sweep(),
+            *(loop() for loop in self._sources.loops),
         ]
         if self.sidecar is not None and self.pool.own is not None:
             loops += [self.sidecar.run(), self.pool.own.watch()]
@@ -135,22 +150,11 @@ class Router:
             self.data.sweep(loop.time())
             self.admin.sweep(loop.time())
 
-    async def _drain(self) -> None:
-        """Say that no more should come, answer what does, end when it is quiet."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        self.data.draining = True
-        log.info("draining", extra={"inFlight": self.data.in_flight})
-        while loop.time() - start < self._settings.drain_seconds:
-            since = loop.time() - max(start, self.data.last_request)
-            if self.data.in_flight == 0 and since >= QUIET_SECONDS:
-                break
-            await asyncio.sleep(DRAIN_TICK_SECONDS)
-        log.info("drained", extra={"inFlight": self.data.in_flight})
-
     async def _close(self) -> None:
         self.data.close_connections()
         self.admin.close_connections()
+        if self._drain_door is not None:
+            self._drain_door.close()
         if self.sidecar is not None:
             await self.sidecar.close()
         if self._triton is not None:

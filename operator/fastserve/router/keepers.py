@@ -3,34 +3,27 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from fastserve.api.routes import Member
-from fastserve.errors import CheckpointError
+from fastserve.errors import CheckpointError, ClusterError
 from fastserve.router.encoder import EncoderService
 from fastserve.router.pool import Pool
-from fastserve.router.prototype_files import (
-    prototype_key,
-    read_examples,
-    read_prototypes,
-    write_prototypes,
-)
+from fastserve.router.prototype_files import PrototypeStore, packed, prototype_key, read_examples
 from fastserve.router.prototypes import Vectors, prototypes_of
 from fastserve.router.selection import Prototypes
-from fastserve.router.table import TableSnapshot, WatchedFile, parse_table
+from fastserve.router.table import TableSnapshot, TextSource, parse_table
 
 POLL_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
 class TableKeeper:
-    """Follows the route table's file; a table that cannot be read leaves the old one in place."""
+    """Follows the route table; one that cannot be read leaves the old one in place."""
 
-    def __init__(self, path: Path, pool: Pool, on_table: Callable[[TableSnapshot], None]) -> None:
-        self._file = WatchedFile(path)
+    def __init__(self, source: TextSource, pool: Pool, on_table: Callable[[TableSnapshot], None]) -> None:
+        self._source = source
         self._pool = pool
         self._on_table = on_table
 
@@ -40,14 +33,14 @@ class TableKeeper:
             await asyncio.sleep(POLL_SECONDS)
 
     def look(self) -> None:
-        """One look at the file."""
+        """One look at the source."""
         pool = self._pool
         try:
-            text = self._file.changed()
+            text = self._source.changed()
             if text is None:
                 return
             snapshot = parse_table(text)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ClusterError) as error:
             if pool.table_error != str(error):
                 log.error("route table cannot be read", extra={"why": str(error)})
             pool.table_error = str(error)
@@ -57,24 +50,31 @@ class TableKeeper:
         log.info("route table taken", extra={"generation": snapshot.table.generation})
 
 
-@dataclass(frozen=True)
-class PrototypeSource:
-    """Where prototypes come from. Only the one router that `computes` writes to `folder`."""
+class PrototypesAwaited(CheckpointError):
+    """Another router computes them; what this one had before goes on serving."""
 
-    folder: Path
-    computes: bool
-    encoder: EncoderService
+    reason = "PrototypesAwaited"
 
 
 class PrototypeKeeper:
     """Keeps pool.prototypes at what the table's meanings say; a sub-model whose examples cannot be read
     has none, and pool.unselectable says why."""
 
-    def __init__(self, source: PrototypeSource, pool: Pool) -> None:
-        self._source = source
+    def __init__(self, store: PrototypeStore, encoder: EncoderService, pool: Pool) -> None:
+        self._store = store
+        self._encoder = encoder
         self._pool = pool
         self._rows: dict[str, Vectors] = {}
         self._names: dict[str, str] = {}
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of the prototypes in use, by sub-model."""
+        return dict(self._names)
+
+    def file_of(self, key: str) -> bytes | None:
+        """The prototypes in use under a key: .npy, fp16 [n, d]; None where there are none."""
+        return packed(self._rows[key]) if key in self._names.values() else None
 
     async def run(self) -> None:
         while True:
@@ -87,30 +87,37 @@ class PrototypeKeeper:
         keys, why = {}, {}
         max_tokens = snapshot.table.selection.max_tokens
         for member in snapshot.table.members:
-            key = prototype_key(self._source.encoder.digest, member.meaning, max_tokens)
-            if key not in self._rows:
-                try:
+            key = prototype_key(self._encoder.digest, member.meaning, max_tokens)
+            try:
+                if key not in self._rows:
                     await self._find(key, member, max_tokens)
-                except CheckpointError as error:
+                keys[member.name] = key
+            except PrototypesAwaited as error:
+                if member.name in self._names:
+                    keys[member.name] = self._names[member.name]
+                else:
                     why[member.name] = str(error)
-                    continue
-            keys[member.name] = key
+            except CheckpointError as error:
+                why[member.name] = str(error)
         self._exchange(keys, why)
 
     async def _find(self, key: str, member: Member, max_tokens: int) -> None:
         """Read them, or compute and store them. Raises CheckpointError where neither can be done."""
-        source = self._source
-        rows = await asyncio.to_thread(read_prototypes, source.folder, key)
-        if rows is None and not source.computes:
-            raise CheckpointError("another router has not computed its prototypes yet")
+        store = self._store
+        try:
+            rows = await store.read(member.name, key)
+        except ClusterError as error:
+            # Who may compute need not wait for an API server that is away.
+            rows = None
+            if not store.computes:
+                raise PrototypesAwaited(f"its prototypes cannot be read: {error}") from error
+        if rows is None and not store.computes:
+            raise PrototypesAwaited("another router has not computed its prototypes yet")
         if rows is None:
             texts = await asyncio.to_thread(read_examples, member.meaning)
-            vectors = await source.encoder.batch(texts, max_tokens)
+            vectors = await self._encoder.batch(texts, max_tokens)
             rows = await asyncio.to_thread(prototypes_of, vectors)
-            try:
-                await asyncio.to_thread(write_prototypes, source.folder, key, rows)
-            except OSError as error:
-                log.error("prototypes cannot be stored", extra={"why": str(error)})
+            rows = await store.keep(member.name, key, rows)
             log.info("prototypes computed", extra={"member": member.name, "prototypes": len(rows)})
         self._rows[key] = unit(rows)
 

@@ -37,6 +37,7 @@ def document() -> dict[str, Any]:
             "/v1/predict": {"post": _asked("Answer a text", "PredictAnswer")},
             "/v1/route": {"post": _asked("Explain who would answer a text; runs nothing", "RouteAnswer")},
             "/v1/state": {"get": _told("Admin port: what this router knows", "RouterState")},
+            "/v1/prototypes/{key}": {"get": _prototypes()},
             "/readyz": {"get": _told("Admin port: whether requests should come here", "Readiness", 503)},
             "/livez": {"get": {"summary": "Admin port: the process runs", "responses": _good(None)}},
             "/metrics": {"get": {"summary": "Admin port: Prometheus metrics", "responses": _text()}},
@@ -66,6 +67,17 @@ def _good(schema: str | None) -> dict[str, Any]:
 
 def _text() -> dict[str, Any]:
     return {"200": {"description": PHRASES[200], "content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+def _prototypes() -> dict[str, Any]:
+    key = {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}}
+    rows = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    missing = {"description": PHRASES[404], "content": _content("ErrorAnswer")}
+    return {
+        "summary": "Admin port: the prototypes in use under a key of prototypeKeys, as .npy, fp16 [n, d]",
+        "parameters": [key],
+        "responses": {"200": {"description": PHRASES[200], "content": rows}, "404": missing},
+    }
 
 
 def _asked(summary: str, schema: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class Peer(msgspec.Struct, frozen=True):
     address: str
     admin: str
     member: str | None = None
+    ready: bool | None = None
+    """What somebody else thinks of it, where anybody does: a reason to look at once, and no more."""
 
 
 class PeerList(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class Peers:
             kept[peer.instance] = (
                 old if old and same else PeerReplica(peer.instance, peer.member, peer.address, peer.admin)
             )
+            kept[peer.instance].hint(peer.ready)
         for instance, replica in self.replicas.items():
             if kept.get(instance) is not replica:
                 replica.close()

@@ -1,10 +1,15 @@
 """Where prototypes lie, and the examples they are made of."""
 
+import asyncio
+import io
+import logging
 import os
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Meaning
@@ -14,6 +19,40 @@ from fastserve.router.prototypes import RUNS, SEED, Vectors
 
 MAX_EXAMPLES = 20_000
 """Read from one file; prototypes do not get better with more."""
+log = logging.getLogger(__name__)
+
+
+class PrototypeStore(Protocol):
+    """Where a pool's routers share prototypes: a folder locally, ConfigMaps on a cluster. Only a router that
+    `computes` gives any."""
+
+    computes: bool
+
+    async def read(self, member: str, key: str) -> Vectors | None:
+        """float32 [n, d] of unit length, or None where they are not there yet. Raises ClusterError."""
+        ...
+
+    async def keep(self, member: str, key: str, rows: Vectors) -> Vectors:
+        """Store rows, float32 [n, d]; returns them as others will read them."""
+        ...
+
+
+class PrototypeFolder:
+    """PrototypeStore over a folder."""
+
+    def __init__(self, folder: Path, *, computes: bool) -> None:
+        self.computes = computes
+        self._folder = folder
+
+    async def read(self, member: str, key: str) -> Vectors | None:  # noqa: ARG002  the protocol's
+        return await asyncio.to_thread(read_prototypes, self._folder, key)
+
+    async def keep(self, member: str, key: str, rows: Vectors) -> Vectors:
+        try:
+            await asyncio.to_thread(write_prototypes, self._folder, key, rows)
+        except OSError as error:
+            log.error("prototypes cannot be stored", extra={"member": member, "why": str(error)})
+        return rows
 
 
 def prototype_key(encoder_digest: str, meaning: Meaning, max_tokens: int) -> str:
@@ -30,6 +69,26 @@ def read_prototypes(folder: Path, key: str) -> Vectors | None:
         rows = np.load(folder / f"{key}.npy", allow_pickle=False)
     except (OSError, ValueError):
         return None
+    return _rows(rows)
+
+
+def packed(rows: Vectors) -> bytes:
+    """Prototypes as they travel: .npy, fp16 [n, d]."""
+    file = io.BytesIO()
+    np.save(file, rows.astype(np.float16))
+    return file.getvalue()
+
+
+def unpacked(content: bytes) -> Vectors | None:
+    """float32 [n, d] of what `packed` made, or None where it is something else."""
+    try:
+        rows = np.load(io.BytesIO(content), allow_pickle=False)
+    except (EOFError, OSError, ValueError):
+        return None
+    return _rows(rows)
+
+
+def _rows(rows: npt.NDArray[Any]) -> Vectors | None:
     if rows.ndim != 2 or len(rows) == 0:
         return None
     return np.ascontiguousarray(rows, np.float32)

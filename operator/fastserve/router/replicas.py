@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -84,6 +85,7 @@ class PeerReplica:
         self.most_in_flight = 4096
         self.labels: tuple[str, ...] = ()
         self.version = ""
+        self._hint: bool | None = None
         self._upstream = Upstream(address)
         self._admin = Upstream(admin)
 
@@ -135,6 +137,11 @@ class PeerReplica:
             self.version = readiness.version
         # A peer that says that it is not ready knows better than our count of failures.
         self._note(Event.ANSWERED if readiness.ready else Event.UNREACHABLE, loop.time())
+
+    def hint(self, ready: bool | None) -> None:
+        """Somebody changed their mind about this peer: look at once."""
+        if ready != self._hint:
+            self._hint, self.health = ready, replace(self.health, probe_at=0.0)
 
     def close(self) -> None:
         self._upstream.close()

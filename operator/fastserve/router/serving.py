@@ -44,6 +44,8 @@ class OwnReplica:
         self.member = member
         self.gate = Gate(64, 256)
         self.current: Serving | None = None
+        self.closed = False
+        """Drained: its Triton is about to end."""
         self.health = HealthState()
         self.by_version: Counter[str] = Counter()
         self.requests = 0
@@ -54,7 +56,7 @@ class OwnReplica:
 
     @property
     def ready(self) -> bool:
-        return self.current is not None and self.health.ready
+        return self.current is not None and self.health.ready and not self.closed
 
     @property
     def in_flight(self) -> int:
@@ -102,7 +104,7 @@ class OwnReplica:
             await asyncio.sleep(IDLE_TICK_SECONDS)
 
     def _usable(self) -> Serving:
-        if self.current is None or not self.health.ready:
+        if self.current is None or not self.ready:
             raise BackendUnavailable(f"{self.member} is not ready at this router")
         return self.current
 

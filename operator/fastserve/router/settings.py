@@ -15,7 +15,7 @@ DRAIN_SOCKET = "router.sock"
 
 
 class ClusterPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a router on a cluster reads what it is told; prototypes and peers are found by the pool's name."""
+    """Where a router on a cluster reads what it is told; peers are found by the pool's name."""
 
     namespace: str
     routes: str

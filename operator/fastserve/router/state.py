@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,13 +12,21 @@ from fastserve.api.state import ModelState, PeerState, QueueState, RankState, Ro
 from fastserve.errors import FastServeError
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
 from fastserve.router.doors import DataDoor, check_method
+from fastserve.router.keepers import PrototypeKeeper
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.sidecar import Sidecar
 from fastserve.router.wire import Readiness
 
-ADMIN_PATHS: dict[str, str] = {"/livez": "GET", "/readyz": "GET", "/metrics": "GET", "/v1/state": "GET"}
+ADMIN_PATHS: dict[str, str] = {
+    "/livez": "GET",
+    "/readyz": "GET",
+    "/metrics": "GET",
+    "/v1/state": "GET",
+    "/v1/prototypes/{key}": "GET",
+}
+_PROTOTYPES = re.compile(r"^/v1/prototypes/(?P<key>[0-9a-f]{64})$")
 CACHE_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,7 @@ class AdminParts:
     door: DataDoor
     server: HttpServer
     """The data port's."""
+    prototypes: PrototypeKeeper
 
 
 class AdminDoor:
@@ -54,8 +64,10 @@ class AdminDoor:
     async def handle(self, request: Request) -> Answer:
         path = request.path.partition("?")[0]
         try:
-            check_method(request, path, ADMIN_PATHS)
-            return await self._paths[path]()
+            asked = _PROTOTYPES.match(path)
+            known = path if path in self._paths else ""
+            check_method(request, "/v1/prototypes/{key}" if asked else known, ADMIN_PATHS)
+            return self._file_of(asked["key"]) if asked else await self._paths[path]()
         except FastServeError as error:
             return error_answer(refusal_of(error))
         except Exception:
@@ -119,6 +131,12 @@ class AdminDoor:
             self._metrics.healthy(own.member, own.ready)
         return Answer(200, self._metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
+    def _file_of(self, key: str) -> Answer:
+        content = self._parts.prototypes.file_of(key)
+        if content is None:
+            raise Refusal("PathUnknown", f"no prototypes are in use under the key {key}")
+        return Answer(200, content, content_type="application/octet-stream")
+
     async def _state(self) -> Answer:
         now = asyncio.get_running_loop().time()
         if now - self._cached[0] >= CACHE_SECONDS:
@@ -138,6 +156,7 @@ class AdminDoor:
             table_generation=snapshot.table.generation if snapshot else 0,
             table_digest=snapshot.digest if snapshot else "",
             prototypes=counts,
+            prototype_keys=self._parts.prototypes.keys,
             requests=self._parts.door.requests,
             triton_live=self._sidecar.live if self._sidecar else False,
             model=self._model(),

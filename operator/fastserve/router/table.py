@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -59,6 +60,15 @@ def max_batch(member: Member) -> int:
     """Texts that the member's Triton takes at once, from its config.pbtxt; 1 where it does not say."""
     found = _BATCH.search(member.target.files.get("config.pbtxt", ""))
     return max(1, int(found[1])) if found else 1
+
+
+class TextSource(Protocol):
+    """Where a document is learnt from: a file locally, a ConfigMap on a cluster."""
+
+    def changed(self) -> str | None:
+        """The text where it is new since the last call, else None. Raises OSError or ClusterError where there
+        is none."""
+        ...
 
 
 class WatchedFile:

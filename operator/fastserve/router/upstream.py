@@ -97,7 +97,7 @@ class Upstream:
     def __init__(self, address: str) -> None:
         self.address = address
         host, _, port = address.rpartition(":")
-        self._host, self._port = host, int(port)
+        self._host, self._port = host.strip("[]"), int(port)
         self._idle: list[_ClientConnection] = []
         self._host_line = f"host: {address}\r\n".encode("latin-1")
 
