@@ -19,6 +19,7 @@ def run(
     return done.stdout
 
 
-def succeeds(command: Sequence[str | Path]) -> bool:
+def succeeds(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> bool:
     words = [str(word) for word in command]
-    return subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, env=environment, check=False)
+    return done.returncode == 0

@@ -6,7 +6,7 @@ import ssl
 import urllib.request
 from pathlib import Path
 
-from cluster import certificates, kubeconfig
+from cluster import certificates, files, kubeconfig
 from cluster.places import (
     API_ADDRESS,
     API_PORT,
@@ -34,12 +34,12 @@ def write_files(places: Places) -> None:
     for holder in certificates.HOLDERS:
         certificates.ensure(pki, authority, holder)
     certificates.ensure_service_account_key(pki)
-    kubeconfig.write(places.kubeconfig, kubeconfig.render(pki, "admin"))
+    files.write(places.kubeconfig, kubeconfig.render(pki, "admin"), files.SECRET)
     for name in ("controller-manager", "scheduler", "kube-proxy", "kwok"):
-        kubeconfig.write(_kubeconfig(places, name), kubeconfig.render(pki, name))
-    files = {"audit-policy": audit_policy(), "scheduler": scheduler_configuration(places)}
-    for name, content in files.items():
-        _configuration(places, name).write_text(json.dumps(content, indent=2))
+        files.write(_kubeconfig(places, name), kubeconfig.render(pki, name), files.SECRET)
+    contents = {"audit-policy": audit_policy(), "scheduler": scheduler_configuration(places)}
+    for name, content in contents.items():
+        files.write(_configuration(places, name), json.dumps(content, indent=2))
 
 
 def start(places: Places, processes: Processes) -> None:

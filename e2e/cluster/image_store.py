@@ -1,54 +1,70 @@
-"""Images of a node: what its containerd holds, and putting images of buildah's store into it."""
+"""Images of a node: what its containerd holds, and putting images of buildah's store into it.
+
+There is no registry that could be asked for single layers. So an import builds the smallest archive that
+containerd accepts: buildah writes an OCI layout in which all that the node holds already stands as links,
+and only what it had to write itself is handed over. A change of code moves megabytes, not the gigabytes of
+the layers below.
+"""
 
 import os
+import subprocess
+import tarfile
 import tempfile
 import time
 from pathlib import Path
 
-from cluster.commands import run
+from cluster.commands import run, succeeds
+from cluster.failures import ClusterFailed
 from cluster.places import Node
 
 STORAGE = {**os.environ, "STORAGE_DRIVER": "overlay"}
 """For every call of buildah: without it a machine without FUSE copies each layer in full."""
+BLOBS = Path("blobs") / "sha256"
+ATTEMPTS = 5
 
 
 def built(reference: str) -> bool:
     """Whether buildah's store holds `reference`."""
-    return reference in built_references()
+    return succeeds(["buildah", "inspect", "--type=image", "--format={{.FromImageID}}", reference], STORAGE)
 
 
 def built_references() -> list[str]:
     """All tagged images of buildah's store, the newest first."""
-    listed = run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"], environment=STORAGE)
-    return listed.split()
+    command = ["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]
+    for _ in range(ATTEMPTS - 1):
+        if succeeds(command, STORAGE):  # fails when another build drops an image while it lists
+            break
+        time.sleep(1)
+    return run(command, environment=STORAGE).split()
 
 
 def held_references(node: Node) -> set[str]:
-    return set(_ctr(node, "images", "list", "--quiet").split())
+    return set(run([*_ctr(node), "images", "list", "--quiet"]).split())
 
 
 def ensure_held(node: Node, reference: str, scratch: Path) -> float | None:
-    """Have `reference` in the node's store; the seconds it took, None where it was there already."""
+    """Have `reference` in the node's store; the seconds it took, None where it was there already.
+
+    Raises ClusterFailed with containerd's words when it refuses.
+    """
     if reference in held_references(node):
         return None
     began = time.monotonic()
     print(f"importing {reference} into {node.name}", flush=True)
-    scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="image-") as folder:
-        archive = Path(folder) / "image.tar"
-        # Docker's archive form is not compressed: 3 GB of gzip cost more than the disk it saves.
-        run(
-            ["buildah", "push", "--quiet", reference, f"docker-archive:{archive}:{reference}"],
-            environment=STORAGE,
-        )
-        _ctr(node, "images", "import", str(archive))
+        layout = Path(folder)
+        _link_blobs(node, layout)
+        # Not compressed: then a layer's digest is the same in every push, and gzip costs more than disk.
+        push = ["buildah", "push", "--quiet", "--disable-compression", "--format=oci", reference]
+        run([*push, f"oci:{layout}:{reference}"], environment=STORAGE)
+        _hand_over(node, layout)
     return time.monotonic() - began
 
 
 def forget(node: Node, references: set[str]) -> None:
     """Remove references from the node's store; running pods keep what they unpacked."""
     for reference in sorted(references & held_references(node)):
-        _ctr(node, "images", "remove", reference)
+        run([*_ctr(node), "images", "remove", reference])
 
 
 def outdated(references: list[str], repository: str, keep: int = 2) -> set[str]:
@@ -57,5 +73,36 @@ def outdated(references: list[str], repository: str, keep: int = 2) -> set[str]:
     return set(own[keep:])
 
 
-def _ctr(node: Node, *words: str) -> str:
-    return run(["ctr", f"--address={node.socket}", "--namespace=k8s.io", *words])
+def written_files(layout: Path) -> list[Path]:
+    """The files of a layout that are not links: what has to be handed over. The index comes last."""
+    files = [path for path in layout.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sorted(files, key=lambda path: (path.name == "index.json", path))
+
+
+def _link_blobs(node: Node, layout: Path) -> None:
+    """Let the layout hold what the node's content store holds, without a byte of it."""
+    (layout / BLOBS).mkdir(parents=True)
+    for blob in (node.containerd_root / "io.containerd.content.v1.content" / BLOBS).glob("*"):
+        (layout / BLOBS / blob.name).symlink_to(blob)
+
+
+def _hand_over(node: Node, layout: Path) -> None:
+    """Stream the layout's own files to containerd: no second copy on disk."""
+    command = [*_ctr(node), "images", "import", "-"]
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            with tarfile.open(fileobj=child.stdin, mode="w|") as archive:
+                for path in written_files(layout):
+                    archive.add(path, arcname=str(path.relative_to(layout)))
+        except BrokenPipeError:
+            pass  # its words below say why it stopped reading
+        if child.stdin is not None:
+            child.stdin.close()
+        if child.wait():
+            said.seek(0)
+            raise ClusterFailed(f"{node.name} refuses the image: {said.read().decode(errors='replace')}")
+
+
+def _ctr(node: Node) -> list[str]:
+    return ["ctr", f"--address={node.socket}", "--namespace=k8s.io"]

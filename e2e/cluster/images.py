@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster import files
 from cluster.commands import run
 from cluster.failures import ClusterFailed
 from cluster.image_store import STORAGE, built, built_references, ensure_held, forget, outdated
@@ -101,7 +102,7 @@ def ensure_images(places: Places, nodes: list[Node], checkout: Path = CHECKOUT) 
             if took is not None:
                 print(f"imported {reference} into {node.name} in {took:.0f} s", flush=True)
     _forget_old(nodes, set(references.values()) | {engine})
-    places.images.write_text(json.dumps(references, indent=2) + "\n")
+    files.write(places.images, json.dumps(references, indent=2) + "\n")
     return references
 
 

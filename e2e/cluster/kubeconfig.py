@@ -27,10 +27,3 @@ def render(pki: Path, holder: str) -> str:
         "current-context": "fastserve",
     }
     return json.dumps(content, indent=2) + "\n"
-
-
-def write(path: Path, content: str) -> None:
-    """Only the owner reads it: it holds a key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(content)

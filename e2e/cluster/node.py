@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cluster import certificates, kubeconfig, network, static_images
+from cluster import certificates, files, kubeconfig, network, static_images
 from cluster.commands import succeeds
 from cluster.control_plane import BURST, QPS
 from cluster.failures import ClusterFailed
@@ -25,12 +25,12 @@ def write_files(places: Places, node: Node) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     # The socket's folder holds the runtime's state: nobody else's business.
     node.containerd_state.mkdir(parents=True, exist_ok=True, mode=0o711)
-    _containerd_file(node).write_text(
-        containerd_configuration(node, static_images.reference(places, "pause"))
-    )
-    (plugins_folder(node) / "10-fastserve.conflist").write_text(network.plugins_configuration(node))
-    _kubelet_file(node).write_text(json.dumps(kubelet_configuration(places, node), indent=2))
-    kubeconfig.write(_kubelet_kubeconfig(node), kubeconfig.render(places.certificates, node.name))
+    pause = static_images.reference(places, "pause")
+    files.write(_containerd_file(node), containerd_configuration(node, pause))
+    files.write(plugins_folder(node) / "10-fastserve.conflist", network.plugins_configuration(node))
+    files.write(_kubelet_file(node), json.dumps(kubelet_configuration(places, node), indent=2))
+    rendered = kubeconfig.render(places.certificates, node.name)
+    files.write(_kubelet_kubeconfig(node), rendered, files.SECRET)
 
 
 def start_containerd(processes: Processes, node: Node) -> None:

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+from cluster import files
 from cluster.places import POD_RANGE, Node, Places
 from cluster.processes import Program
 
 
 def write_files(places: Places, node: Node) -> None:
-    _file(places).write_text(json.dumps(configuration(places, node), indent=2))
+    files.write(_file(places), json.dumps(configuration(places, node), indent=2))
 
 
 def program(places: Places) -> Program:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cluster.binaries import BINARIES, Binary, cached
 from cluster.commands import run
-from cluster.image_store import STORAGE, built, ensure_held
+from cluster.image_store import STORAGE, built, ensure_held, held_references
 from cluster.places import Node, Places
 
 DOCKERFILE = """FROM scratch
@@ -24,9 +24,10 @@ def reference(places: Places, name: str) -> str:
 def ensure_static_image(places: Places, node: Node, name: str) -> str:
     """Build the image where buildah lacks it, import it where the node lacks it; its reference."""
     image = reference(places, name)
-    if not built(image):
-        _build(places, name, image)
-    ensure_held(node, image, places.cache)
+    if image not in held_references(node):
+        if not built(image):
+            _build(places, name, image)
+        ensure_held(node, image, places.cache)
     return image
 
 
