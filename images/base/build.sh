@@ -11,8 +11,9 @@ trap 'rm -rf -- "$root"' EXIT
 chmod 755 "$root"
 
 debootstrap --variant=minbase --include="$packages" bookworm "$root" ${MIRROR:+"$MIRROR"}
-# What a container never reads: package lists and archives, manuals, translations, logs of this very run.
-rm -rf -- "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/* \
+# What a container never reads: package lists and archives, manuals, translations, logs of this very run, and
+# device nodes, which only root could unpack again.
+rm -rf -- "$root"/dev/* "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/* \
   "$root"/usr/share/{doc,info,locale,man}/* "$root"/debootstrap
 : > "$root/etc/machine-id"
 : > "$root/etc/hostname"

@@ -144,3 +144,21 @@ def test_there_is_no_torch_in(name: str) -> None:
     assert {
         package for package in pinned if re.match(r"torch|transformers$|nvidia-|triton$", package)
     } == set()
+
+
+def test_the_debootstrap_base_has_what_the_images_would_install() -> None:
+    # Where it has not, the images differ by their base, or need a mirror while they are built.
+    script = (IMAGES / "base" / "build.sh").read_text()
+    debootstrapped = set(re.search(r"^packages=(\S+)$", script, re.MULTILINE)[1].split(","))  # type: ignore[index]
+    for dockerfile in DOCKERFILES:
+        runtime = values(dockerfile, "RUN")[0].replace("${PYTHON}", "python3.11")
+        installed = re.search(r"--no-install-recommends ((?:[\w.\-]+ )+)", runtime)
+        assert installed, dockerfile
+        assert "ca-certificates" in installed[1]
+        assert set(installed[1].split()) <= debootstrapped
+
+
+@every_dockerfile
+def test_a_build_mounts_nothing(dockerfile: Path) -> None:
+    # buildah of Debian 12 finds a cached stage's mount empty, and prefers a cache mount to the caller's own.
+    assert [rest for rest in values(dockerfile, "RUN") if "--mount" in rest] == []
