@@ -13,7 +13,6 @@ import httpx2
 from fastserve.errors import InvalidSpec, SourceChanged, SourceNotFound, SourceUnavailable, Unauthorized
 from fastserve.fetching.remote import Body, BrokenOff
 
-CHUNK_BYTES = 1 << 20
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0, read=60.0)
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -97,7 +96,7 @@ def ranged_read(client: httpx2.Client, wanted: Ranged) -> Iterator[Body]:
             start, _ = content_range(response)
             if start != wanted.offset:
                 raise BrokenOff("the server answered with another range")
-        yield Body(start, response.iter_raw(CHUNK_BYTES))
+        yield Body(start, response.iter_raw())
 
 
 def _beyond_the_end(response: httpx2.Response, offset: int) -> Body:
