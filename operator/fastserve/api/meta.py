@@ -15,7 +15,9 @@ Quantity = Annotated[
     str,
     BeforeValidator(lambda value: str(value) if type(value) is int else value),
     Field(pattern=QUANTITY_PATTERN, max_length=64),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": 64}),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": 64, "minimum": 0}
+    ),
 ]
 """A Kubernetes quantity that is not negative: 500m, 2, 16Gi."""
 

@@ -138,6 +138,15 @@ class PodTemplate(Document):
     """Environment variables of the main container."""
 
     @model_validator(mode="after")
+    def _names_each_once(self) -> "PodTemplate":
+        for field, entries in (("env", self.env), ("imagePullSecrets", self.image_pull_secrets)):
+            names = [entry.name for entry in entries]
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{field}: {name} stands there twice")
+        return self
+
+    @model_validator(mode="after")
     def _leaves_own_keys_alone(self) -> "PodTemplate":
         for field in ("labels", "annotations"):
             for key in getattr(self, field):

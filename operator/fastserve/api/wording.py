@@ -10,8 +10,8 @@ from fastserve.api.schema import Schema
 from fastserve.api.uris import ALLOWED_FORMS, STORAGE_URI_PATTERN
 
 Path = tuple[str | int, ...]
-"""Keys and indexes that lead to a field. Not yaml_documents' own: the operator reads no YAML, and its image has
-nothing that could."""
+"""Keys and indexes that lead to a field. Not yaml_documents' own: the operator reads no YAML, and its
+image has nothing that could."""
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 
