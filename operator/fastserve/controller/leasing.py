@@ -70,7 +70,7 @@ class Leadership:
 
     async def acquire(self) -> None:
         """Wait until the lease is this process's."""
-        while not await self._attempt():
+        while not await self._attempt():  # noqa: ASYNC110 - what is waited for is in another process
             await asyncio.sleep(self._times.retry * random.uniform(0.75, 1.0))  # noqa: S311
         LOG.info("%s holds the lease now", self._identity, extra={"reason": "LeaseAcquired"})
 
@@ -145,8 +145,11 @@ class Leadership:
         names = {"namespace": self._key.namespace, "name": self._key.name}
         kept = {key: metadata[key] for key in ("resourceVersion", "labels", "annotations") if key in metadata}
         return {
-            "apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": {**names, **kept}, "spec": fields,
-        }  # fmt: skip
+            "apiVersion": LEASE.api_version,
+            "kind": LEASE.name,
+            "metadata": {**names, **kept},
+            "spec": fields,
+        }
 
 
 def _now() -> float:

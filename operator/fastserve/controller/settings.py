@@ -1,5 +1,6 @@
 """What the operator's process is told by its environment: read once, at the start."""
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def settings_from(environment: Mapping[str, str]) -> OperatorSettings:
                 router=read.required("FASTSERVE_ROUTER_IMAGE"),
                 triton=read.required("FASTSERVE_TRITON_IMAGE"),
                 pull_policy=cast(
-                    PullPolicy,
+                    "PullPolicy",
                     read.one_of("FASTSERVE_IMAGE_PULL_POLICY", get_args(PullPolicy), "IfNotPresent"),
                 ),
                 pull_secrets=read.words("FASTSERVE_IMAGE_PULL_SECRETS"),
@@ -69,10 +70,10 @@ def settings_from(environment: Mapping[str, str]) -> OperatorSettings:
             version=__version__,
         ),
         namespace=namespace,
-        pod_name=read.text("FASTSERVE_POD_NAME", socket.gethostname()),
+        pod_name=read.text("FASTSERVE_POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),
         lease_name=read.text("FASTSERVE_LEASE_NAME", "fastserve-operator"),
         listen=read.address("FASTSERVE_LISTEN", "0.0.0.0:8082"),
-        log_level=cast(LogLevel, read.one_of("FASTSERVE_LOG_LEVEL", get_args(LogLevel), "INFO")),
+        log_level=cast("LogLevel", read.one_of("FASTSERVE_LOG_LEVEL", get_args(LogLevel), "INFO")),
         namespaces=read.words("FASTSERVE_WATCH_NAMESPACES"),
         writes=WriteRate(
             read.number("FASTSERVE_WRITES_PER_SECOND", 20.0), read.number("FASTSERVE_WRITE_BURST", 40.0)

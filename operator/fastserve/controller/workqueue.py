@@ -155,6 +155,6 @@ class WorkQueue:
         self._ready.put_nowait(key)
 
     def _backoff(self, failures: int) -> float:
-        longest = self._pace.first_backoff * 2 ** min(failures - 1, 16)
+        longest = self._pace.first_backoff * 2.0 ** min(failures - 1, 16)
         spread = random.uniform(*SPREAD)  # noqa: S311 - spreads load, hides nothing
-        return min(longest * spread, self._pace.longest_backoff)
+        return float(min(longest * spread, self._pace.longest_backoff))

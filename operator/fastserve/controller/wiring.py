@@ -1,0 +1,115 @@
+"""kopf, and all of it that we use: login, list and watch, reconnection. The only file that knows it.
+
+Handlers do nothing but say which object changed. There is no handler of changes, no finalizer, no
+annotation, no posting, no peering: kopf writes nothing (reference: only `on.event` is level-triggered).
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import kopf
+
+from fastserve.api.identity import MANAGED_BY, MANAGED_BY_LABEL
+from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Kind, Manifest
+from fastserve.cluster.login import Login
+from fastserve.cluster.session import Observer, open_client
+
+BACKOFFS: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+LONGEST_BACKOFF: Final = 10.0
+RELOGIN_SECONDS: Final = 5.0
+OWN_KINDS: Final = (MODEL_POOL, SUB_MODEL)
+
+Seen = Callable[[Kind, Manifest, bool], None]
+
+
+class EndlessBackoffs:
+    """Seconds between attempts at one request, for ever: with an end, kopf ends the whole operator after a
+    minute of a sick API server. Iterable anew for each request, with jitter."""
+
+    def __iter__(self) -> Iterator[float]:
+        for seconds in BACKOFFS:
+            yield seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, hides nothing
+        while True:
+            yield LONGEST_BACKOFF * random.uniform(0.8, 1.0)  # noqa: S311
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What to watch, as whom, and who is told: `seen` of each object with its kind and whether it is gone,
+    `observer` of each request. No `namespaces`: all of them."""
+
+    kinds: tuple[Kind, ...]
+    namespaces: tuple[str, ...]
+    login: Login
+    seen: Seen
+    observer: Observer
+
+
+async def watch(watching: Watching, stop: asyncio.Event) -> None:
+    """Watch until `stop` is set. Raises whatever ended kopf: it gives up on answers that it does not expect
+    (401, 404, 410, garbage), and whoever calls starts it again."""
+    await kopf.operator(
+        registry=_registry(watching),
+        settings=_settings(watching.kinds),
+        standalone=True,
+        clusterwide=not watching.namespaces,
+        namespaces=list(watching.namespaces),
+        stop_flag=stop,
+    )
+
+
+def _registry(watching: Watching) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    last_login = float("-inf")
+
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        # Asked again after each 401; a server that answers nothing else is not to be asked in a hurry.
+        nonlocal last_login
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, last_login + RELOGIN_SECONDS - now))
+        last_login = asyncio.get_running_loop().time()
+        client = open_client(watching.login, watching.observer)
+        return kopf.AiohttpSession(server=watching.login.server, aiohttp_session=client)
+
+    kopf.on.login(registry=registry)(log_in)
+    for kind in watching.kinds:
+        kopf.on.event(*_selector(kind), registry=registry, id=kind.plural)(_handler(kind, watching.seen))
+    return registry
+
+
+def _handler(kind: Kind, seen: Seen) -> Callable[..., Any]:
+    async def tell(event: Any, **_: Any) -> None:
+        seen(kind, event["object"], event["type"] == "DELETED")
+
+    return tell
+
+
+def _selector(kind: Kind) -> tuple[str, str, str]:
+    group, _, version = kind.api_version.rpartition("/")
+    return group, version, kind.plural
+
+
+def _settings(kinds: Sequence[Kind]) -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.networking.error_backoffs = EndlessBackoffs()
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 270
+    settings.watching.inactivity_timeout = 70
+    settings.watching.reconnect_backoff = 1
+    settings.watching.chunk_size = 500
+    for kind in kinds:
+        if kind not in OWN_KINDS:
+            settings.watching.label_selectors[_selector(kind)] = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+    settings.queueing.idle_timeout = 1
+    settings.queueing.exit_timeout = 1
+    settings.posting.enabled = False
+    # Scanning watches CRDs and namespaces of the whole cluster, which this operator has no right to; that
+    # our kinds are served is asked before each start (controller/watches.py).
+    settings.scanning.disabled = True
+    settings.process.ultimate_exiting_timeout = None  # it would kill the whole process
+    return settings
