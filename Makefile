@@ -35,13 +35,13 @@ $(INSTALLED):
 
 .PHONY: fmt
 fmt: install ## Format the code
-	$(BIN)/ruff format operator tests bench examples e2e
-	$(BIN)/ruff check --fix operator tests bench examples e2e
+	$(BIN)/ruff format operator tests bench examples e2e charts
+	$(BIN)/ruff check --fix operator tests bench examples e2e charts
 
 .PHONY: lint
 lint: install ## Style, types and the walls between rooms
-	$(BIN)/ruff format --check operator tests bench examples e2e
-	$(BIN)/ruff check operator tests bench examples e2e
+	$(BIN)/ruff format --check operator tests bench examples e2e charts
+	$(BIN)/ruff check operator tests bench examples e2e charts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -54,11 +54,12 @@ test: lint ## Everything: style, types, walls, and all tests with a real Triton 
 	$(BIN)/pytest tests
 
 .PHONY: generate
-generate: install ## Write the generated files: CRDs, OpenAPI, golden plans
+generate: install ## Write the generated files: CRDs, OpenAPI, golden plans, what charts copy
 	$(BIN)/python -m fastserve.api.crds
 	$(BIN)/python -m fastserve.api.reference
 	PYTHONPATH=tests $(BIN)/python tests/unit/planning/test_golden_plans.py
 	$(BIN)/python -m fastserve.router.openapi
+	$(BIN)/python charts/chart_files.py
 
 .PHONY: verify
 verify: generate ## Generate, and fail where that changes a file or leaves an untracked one
