@@ -93,6 +93,13 @@ class Failure(Document):
     """The pod it happened in, where it was one."""
 
 
+class LastFailure(Failure):
+    """A failure, and the spec that it happened with."""
+
+    generation: Annotated[int, Field(ge=0)] = 0
+    """Generation of the spec that it happened with; told until a newer one answers."""
+
+
 class LoadProgress(Document):
     """How far the loading of a version has come."""
 

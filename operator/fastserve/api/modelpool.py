@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Conditions, Document, Failure, Name, ObjectMeta, Ratio
+from fastserve.api.meta import Conditions, Document, LastFailure, Name, ObjectMeta, Ratio
 from fastserve.api.pods import PodTemplate, Resources
 
 
@@ -183,7 +183,7 @@ class ModelPoolStatus(Document):
     """How many of them answer, for example 3/4."""
     url: Annotated[str, Field(max_length=2048)] = ""
     """Where the pool answers inside the cluster."""
-    last_failure: Failure | None = None
+    last_failure: LastFailure | None = None
     """The last failure of the pool's own objects; those of sub-models stand in their status."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Conditions, Document, Failure, LoadProgress, Name, ObjectMeta, Quantity
+from fastserve.api.meta import Conditions, Document, LastFailure, LoadProgress, Name, ObjectMeta, Quantity
 from fastserve.api.pods import ObjectName, PodTemplate
 from fastserve.api.uris import STORAGE_URI_PATTERN
 
@@ -254,7 +254,7 @@ class SubModelStatus(Document):
     """Where the pods run, at most 100 of them."""
     load: LoadProgress | None = None
     """How far the loading of a version has come."""
-    last_failure: Failure | None = None
+    last_failure: LastFailure | None = None
     """The last failure, with the line that matters."""
 
 

@@ -38,9 +38,13 @@ class EngineSetting:
     threads_per_rank: int
 
 
-def route_table(pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSetting) -> RouteTable:
-    """The table, members by name. Raises InvalidSpec where it is larger than its carrier takes."""
+def route_table(
+    pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSetting, kept: Sequence[Member] = ()
+) -> RouteTable:
+    """The table, members by name; `kept` are members as an older table has them. Raises InvalidSpec where
+    it is larger than its carrier takes."""
     spec = pool.spec
+    members = [*(member_of(one, spec.task, setting) for one in accepted), *kept]
     table = RouteTable(
         pool=pool.metadata.name,
         generation=pool.metadata.generation,
@@ -50,10 +54,7 @@ def route_table(pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSe
         deadline_millis=spec.combination.deadline_millis,
         min_members=spec.combination.min_members,
         limits=spec.router.limits,
-        members=tuple(
-            _member(one, spec.task, setting)
-            for one in sorted(accepted, key=lambda one: one.sub_model.metadata.name)
-        ),
+        members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)
     return table
@@ -70,7 +71,8 @@ def _check_size(table: RouteTable) -> None:
         )
 
 
-def _member(one: Accepted, task: Task, setting: EngineSetting) -> Member:
+def member_of(one: Accepted, task: Task, setting: EngineSetting) -> Member:
+    """One member as routers see it."""
     spec = one.sub_model.spec
     return Member(
         name=one.sub_model.metadata.name,
@@ -126,7 +128,8 @@ def version_digest(one: Accepted, task: Task) -> str:
         {
             "storageUri": spec.model.storage_uri,
             "version": _version(one),
-            "engine": spec.engine.model_dump(mode="json", by_alias=True),
+            # Without defaults: a newer FastServe with one more field must not make everybody load again.
+            "engine": spec.engine.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             "devices": wanted_devices(spec),
             "task": task,
             **expected,
