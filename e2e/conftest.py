@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.kubectl import Kubectl
-from harness.target import target
+from harness.models import specialists
+from harness.release import install
+from harness.storage import offer_volumes
+from harness.target import own_cluster, target
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,3 +41,18 @@ def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kube
         yield cluster.within(name)
     finally:
         cluster("delete", "namespace", name, "--ignore-not-found", "--wait", seconds=300)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Kubectl) -> Kubectl:
+    """The cluster with FastServe on it, by its chart, and with volumes to claim."""
+    if own_cluster():
+        offer_volumes(cluster)
+    install(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> Path:
+    """Folder of the four news specialists."""
+    return specialists()

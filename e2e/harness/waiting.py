@@ -1,0 +1,34 @@
+"""Waiting for something to become so, with a deadline and the last reason why it was not."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+TICK_SECONDS = 0.25
+
+
+def eventually(look: Callable[[], Found | None], seconds: float, what: str) -> Found:
+    """The first answer of `look` that is neither None nor False. An AssertionError that it raises counts as
+    "not yet", and is what the last one says when the time is over."""
+    end, last = time.monotonic() + seconds, ""
+    while True:
+        try:
+            found = look()
+        except AssertionError as error:
+            found, last = None, str(error)
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() >= end:
+            raise AssertionError(f"after {seconds:.0f} s not yet: {what}" + (f" ({last})" if last else ""))
+        time.sleep(TICK_SECONDS)
+
+
+def throughout(look: Callable[[], None], seconds: float) -> int:
+    """Call `look` again and again for so long; it raises where something is not so. Returns how often."""
+    end, times = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        look()
+        times += 1
+        time.sleep(TICK_SECONDS)
+    return times
