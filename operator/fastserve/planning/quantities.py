@@ -23,11 +23,10 @@ def whole(text: str) -> int:
 
     Raises ValueError where the text is no quantity.
     """
-    found = re.fullmatch(QUANTITY_PATTERN, text)
-    if found is None:
+    if re.fullmatch(QUANTITY_PATTERN, text) is None:
         raise ValueError(f"{text!r} is no quantity")
-    number, suffix = found[2], found[5] or ""
-    value = Fraction(number.removesuffix(".")) * _scale(suffix)
+    suffix = text.lstrip("+.0123456789")
+    value = Fraction(text.removesuffix(suffix)) * _scale(suffix)
     return min(-(-value.numerator // value.denominator), MAX_QUANTITY)
 
 

@@ -88,7 +88,7 @@ def triton_container(part: Part) -> Manifest:
         "image": part.images.triton,
         "imagePullPolicy": part.images.pull_policy,
         "args": list(server_arguments(_triton_place())),
-        "env": [env_entry(variable) for variable in _once(part.env)],
+        "env": [env_entry(variable) for variable in part.env],
         "resources": part.resources,
         "volumeMounts": list(part.mounts),
         # Triton closes its connections at once when it is told to end; so the router drains before.
@@ -122,17 +122,13 @@ def _shared_settings(pool: str) -> dict[str, Any]:
 
 
 def _router_env(written: Sequence[EnvVar]) -> list[Manifest]:
+    """Who the pod is, which its settings speak of, and then what its user says."""
     own: list[Manifest] = [
         {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
         for name, path in _OWN_ENV
     ]
     names = {name for name, _ in _OWN_ENV}
-    return [*own, *(env_entry(one) for one in _once(written) if one.name not in names)]
-
-
-def _once(written: Sequence[EnvVar]) -> list[EnvVar]:
-    """Each name once, as its last line says; server-side apply refuses a list that names one twice."""
-    return list({variable.name: variable for variable in written}.values())
+    return [*own, *(env_entry(one) for one in written if one.name not in names)]
 
 
 def _router_probes() -> Manifest:

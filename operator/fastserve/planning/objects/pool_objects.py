@@ -36,16 +36,22 @@ def service_account(pool: ModelPool) -> Manifest:
 def role(pool: ModelPool, members: Sequence[str]) -> Manifest:
     """What routers may read: the route table and the prototypes of `members`, by name, and where the others
     are. EndpointSlices have no names that could be known beforehand."""
-    names = [
-        naming.routes_of_pool(pool.metadata.name),
-        *(naming.prototypes_of_member(member) for member in sorted(members)),
+    routes = naming.routes_of_pool(pool.metadata.name)
+    prototypes = [naming.prototypes_of_member(member) for member in sorted(members)]
+    rules = [
+        {"resources": ["configmaps"], "resourceNames": [routes], "verbs": ["list", "watch"]},
+        {"resources": ["configmaps"], "resourceNames": prototypes, "verbs": ["get"]},
     ]
-    verbs = ["get", "list", "watch"]
     return {
         **_head(ROLE, pool, naming.routers_of_pool(pool.metadata.name)),
         "rules": [
-            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": names, "verbs": verbs},
-            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs},
+            # A rule without names would be about all ConfigMaps.
+            *({"apiGroups": [""], **rule} for rule in rules if rule["resourceNames"]),
+            {
+                "apiGroups": ["discovery.k8s.io"],
+                "resources": ["endpointslices"],
+                "verbs": ["list", "watch"],
+            },
         ],
     }
 

@@ -5,7 +5,6 @@ from typing import Final
 from fastserve.api.objects import Manifest
 from fastserve.api.submodel import SubModel
 from fastserve.api.uris import plan_source
-from fastserve.errors import InvalidSpec
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.quantities import GIB, bytes_quantity, whole
 
@@ -18,12 +17,8 @@ _ROUTER_SCRATCH, _TRITON_SCRATCH = "router-scratch", "triton-scratch"
 
 
 def claim_of(sub_model: SubModel) -> tuple[str, str]:
-    """Claim and path in it that a ``pvc://`` URI names; two empty words for other schemes, and for a URI that
-    the plan refuses."""
-    try:
-        source = plan_source(sub_model.spec.model.storage_uri)
-    except InvalidSpec:
-        return "", ""
+    """Claim and path in it that a ``pvc://`` URI names; two empty words for every other scheme."""
+    source = plan_source(sub_model.spec.model.storage_uri)
     return (source.place, source.path) if source.scheme == "pvc" else ("", "")
 
 
