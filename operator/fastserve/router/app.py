@@ -16,6 +16,7 @@ from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, TableKeeper
 from fastserve.router.metrics import Metrics
+from fastserve.router.model_files import ModelPlaces
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
@@ -171,16 +172,26 @@ class Router:
         settings, own = self._settings, self.pool.own
         if own is None or control is None or settings.repository_path is None:
             return None
+        folders = (settings.models_path, settings.credentials_path, settings.claims_path)
         parts = SidecarParts(
             member=own.member,
             repository=Path(settings.repository_path),
-            run=Path(settings.run_path),
+            places=ModelPlaces(
+                Path(settings.run_path),
+                *(Path(one) if one else None for one in folders),
+            ),
             control=control,
             replica=own,
             metrics=self._metrics,
             snapshot=lambda: self.pool.snapshot,
+            on_restart=self._revoke_drain,
         )
         return Sidecar(parts)
+
+    def _revoke_drain(self) -> None:
+        """A drain that Triton's end asked for is over when Triton is back; one by SIGTERM never is."""
+        if not self.stopping.is_set():
+            self._drain.revoke()
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
         limits = snapshot.table.limits

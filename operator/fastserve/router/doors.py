@@ -108,7 +108,7 @@ class DataDoor:
         snapshot = self._pool.table()
         versions: tuple[str, ...] = ()
         if name != self._pool.name:
-            versions = (self._pool.member(name).target.version,)
+            versions = (self._pool.member(name).target.version or self._pool.version(name),)
         width = len(self._labels(name)) or -1
         outputs = tuple(
             TensorMetadata(output, "BYTES" if output == "labels" else "FP32", (-1, width))

@@ -47,11 +47,13 @@ class Drain:
         self._own = own
         self._times = times
         self._task: asyncio.Task[Drained] | None = None
+        self._revoked = asyncio.Event()
 
     async def run(self) -> Drained:
         """Say that no more should come, answer what does, return when it is quiet or time is up."""
         if self._task is None:
-            self._task = asyncio.create_task(self._drain())
+            self._revoked = asyncio.Event()
+            self._task = asyncio.create_task(self._drain(self._revoked))
         # Shielded: who asked may go, and the others still wait.
         return await asyncio.shield(self._task)
 
@@ -60,22 +62,22 @@ class Drain:
         if self._task is None:
             return
         log.info("draining is over: Triton came back")
-        self._task.cancel()
+        self._revoked.set()
         self._task, self._server.draining = None, False
         if self._own is not None:
             self._own.closed = False
 
-    async def _drain(self) -> Drained:
+    async def _drain(self, revoked: asyncio.Event) -> Drained:
         server, loop = self._server, asyncio.get_running_loop()
         start = loop.time()
         server.draining = True
         log.info("draining", extra={"inFlight": server.in_flight})
-        while loop.time() - start < self._times.most:
+        while loop.time() - start < self._times.most and not revoked.is_set():
             since = loop.time() - max(start, server.last_request)
             if server.in_flight == 0 and since >= self._times.quiet:
                 break
             await asyncio.sleep(TICK_SECONDS)
-        if self._own is not None:
+        if self._own is not None and not revoked.is_set():
             self._own.closed = True
         left, seconds = server.in_flight, round(loop.time() - start, 3)
         log.info("drained", extra={"inFlight": left, "seconds": seconds})

@@ -1,8 +1,8 @@
 """What the sidecar does next with its Triton. Pure: what is seen in, one action out.
 
-Load the target beside whatever serves, prove it by an inference, switch, let the old one finish, unload
-it, remove its files. The same rule brings a Triton back that died, because nothing that Triton does not
-show as READY counts as loaded.
+Fetch the target's files where they are not there, load it beside whatever serves, prove it by an
+inference, switch, let the old one finish, unload it, remove its files. The same rule brings a Triton back
+that died, because nothing that Triton does not show as READY counts as loaded.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,27 @@ from enum import StrEnum
 from fastserve.api.engine import EngineConfig
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Target
+from fastserve.router.model_files import PARTIAL
 
 READY = "READY"
 GOING = ("LOADING", "UNLOADING")
 MOST_BACKOFF_SECONDS = 30.0
+STUBBORN_SECONDS = 300.0
+STUBBORN = frozenset(
+    {"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "Unauthorized", "NotFound", "ArchiveRefused"}
+)
+"""Reasons that waiting does not mend, but somebody might: at the source, or in the Secret."""
 SILENT_SECONDS = 1.5
 """An engine whose socket does not answer for so long, while its model fails, is dead and is loaded anew."""
+CUSTOM_SILENT_SECONDS = 10.0
+"""The same for a model without such a socket, by its inferences alone."""
 
 
 class Kind(StrEnum):
     REST = "Rest"
     WAIT = "Wait"
+    FETCH = "Fetch"
+    DISCARD = "Discard"
     LOAD = "Load"
     PROVE = "Prove"
     SWITCH = "Switch"
@@ -32,7 +42,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step, and why. `model` is a name in Triton."""
+    """One step, and why. `model` is a name in Triton; of DISCARD it is that of a fetched folder."""
 
     kind: Kind
     model: str = ""
@@ -45,7 +55,8 @@ class Seen:
 
     `index` is Triton's repository index; `proved` are models whose inference answered since they were
     loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
-    target fails and its engine's socket is silent.
+    target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
+    whether the target's files are there, `leftovers` are fetched folders of other versions.
     """
 
     now: float
@@ -59,10 +70,16 @@ class Seen:
     in_flight: Mapping[str, int] | None = None
     retry_at: float = 0.0
     dead_since: float | None = None
+    patience: float = SILENT_SECONDS
+    fetched: bool = True
+    fetching: bool = False
+    leftovers: frozenset[str] = frozenset()
 
 
 def next_action(seen: Seen) -> Action:
     """The one next step."""
+    if seen.target is not None and not seen.fetched:
+        return _fetch(seen, seen.target)
     if not seen.live:
         return Action(Kind.WAIT, because="Triton is not live")
     if seen.loading is not None:
@@ -70,6 +87,18 @@ def next_action(seen: Seen) -> Action:
     if seen.target is None:
         return Action(Kind.REST, because="the route table names no version for this router")
     return _towards(seen, seen.target) or _tidy(seen, seen.target)
+
+
+def _fetch(seen: Seen, target: str) -> Action:
+    """The next step until the files are there; Triton may take its time to start meanwhile."""
+    if seen.fetching:
+        return Action(Kind.WAIT, target, f"the files of {target} are being fetched")
+    for name in sorted(seen.leftovers):
+        if name.endswith(PARTIAL):
+            return Action(Kind.DISCARD, name, "another version's fetch was left half done")
+    if seen.now < seen.retry_at:
+        return Action(Kind.WAIT, target, f"the files of {target} are fetched again soon")
+    return Action(Kind.FETCH, target, f"the files of {target} are not here")
 
 
 def _towards(seen: Seen, target: str) -> Action | None:
@@ -86,7 +115,7 @@ def _towards(seen: Seen, target: str) -> Action | None:
 
 def _prove(seen: Seen, target: str) -> Action | None:
     """The next step for a target that Triton holds: being READY there proves nothing."""
-    if seen.dead_since is not None and seen.now - seen.dead_since >= SILENT_SECONDS:
+    if seen.dead_since is not None and seen.now - seen.dead_since >= seen.patience:
         return Action(Kind.UNLOAD, target, f"the engine of {target} is dead")
     if target in seen.proved:
         return None if seen.serving == target else Action(Kind.SWITCH, target, f"{target} answers")
@@ -106,11 +135,16 @@ def _tidy(seen: Seen, target: str) -> Action:
             return Action(Kind.WAIT, name, f"{name} finishes its requests")
         if name in seen.rendered:
             return Action(Kind.REMOVE, name, f"{name} is unloaded")
+    for name in sorted(seen.leftovers):
+        return Action(Kind.DISCARD, name, "nobody uses these files any more")
     return Action(Kind.REST, target, f"{target} serves")
 
 
-def backoff(failures: int) -> float:
-    """Seconds until the next try after so many failures in a row: 1, 2, 4 … 30."""
+def backoff(failures: int, reason: str = "") -> float:
+    """Seconds until the next try after so many failures in a row: 1, 2, 4 … 30; five minutes where only
+    somebody's hand can mend the reason."""
+    if reason in STUBBORN:
+        return STUBBORN_SECONDS
     return float(min(MOST_BACKOFF_SECONDS, 2.0 ** (failures - 1)))
 
 

@@ -6,25 +6,30 @@ Read what is → ask loading.next_action → do that one step; again at once whi
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fastserve.api.engine import EngineReport
-from fastserve.api.meta import Failure
+from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
-from fastserve.api.uris import path_of
-from fastserve.errors import BackendError, BackendUnavailable, FastServeError
+from fastserve.errors import BackendError, BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
+from fastserve.router.bookkeeping import Bookkeeping
+from fastserve.router.custom_model import CONFIG
 from fastserve.router.engine_socket import read_report
+from fastserve.router.fetch_child import FetchChild
 from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
-from fastserve.router.repository import models_in, remove_model, write_model
-from fastserve.router.serving import OwnReplica, Serving
+from fastserve.router.model_files import ModelFiles, ModelPlaces, discard, files_of, leftovers, version_of
+from fastserve.router.proving import Candidate, prove
+from fastserve.router.rendering import Rendering, render
+from fastserve.router.repository import models_in, remove_model
+from fastserve.router.serving import OwnReplica
 from fastserve.router.table import TableSnapshot, max_batch
-from fastserve.router.triton import TritonControl
+from fastserve.router.triton import LoadFailed, TritonControl
 
 REST_SECONDS = 1.0
 BUSY_SECONDS = 0.25
@@ -37,25 +42,13 @@ class SidecarParts:
 
     member: str
     repository: Path
-    run: Path
+    places: ModelPlaces
     control: TritonControl
     replica: OwnReplica
     metrics: Metrics
     snapshot: Callable[[], TableSnapshot | None]
-
-
-@dataclass
-class Bookkeeping:
-    """What Triton cannot tell: which version failed how often, and which answered since its load."""
-
-    target: str = ""
-    failures: int = 0
-    retry_at: float = 0.0
-    failure: Failure | None = None
-    proved: dict[str, Serving] = field(default_factory=dict)
-    load_seconds: dict[str, float] = field(default_factory=dict)
-    dead_since: float | None = None
-    restarts: dict[str, int] = field(default_factory=dict)
+    on_restart: Callable[[], None]
+    """Called before a Triton that holds nothing is given something: it has just been started."""
 
 
 class Sidecar:
@@ -64,6 +57,7 @@ class Sidecar:
     def __init__(self, parts: SidecarParts) -> None:
         self._parts = parts
         self._loading: tuple[str, asyncio.Task[None]] | None = None
+        self._fetching: tuple[FetchChild, asyncio.Task[None]] | None = None
         self._logged = ""
         self.book = Bookkeeping()
         self.live = False
@@ -82,12 +76,27 @@ class Sidecar:
 
     @property
     def failure(self) -> Failure | None:
-        """The last failure to load, or else the engine's own last error."""
-        report = self.report
-        if self.book.failure is not None or report is None or not report.last_error_reason:
-            return self.book.failure
-        time = _rfc3339(datetime.fromtimestamp(report.last_error_time, UTC))
-        return Failure(reason=report.last_error_reason, message=report.last_error_message[:4096], time=time)
+        """The last failure, with the line that matters."""
+        return self.book.last_failure(self.report)
+
+    def progress(self, target: Target) -> LoadProgress:
+        """How far the target is."""
+        report, child = self.report, self._fetching[0] if self._fetching else None
+        done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
+        if child is not None:
+            done, total = child.bytes_done, child.bytes_total
+        phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"] = "Pending"
+        if target.model_name in self.book.proved:
+            phase = "Loaded"
+        # A failed load that is tried again is still a failed load, or the phase would flap for ever; a fetch
+        # that comes further than the last one is none.
+        elif self.book.failure is not None and (child is None or done <= self.book.failed_bytes):
+            phase = "FailedToLoad"
+        elif child is not None:
+            phase = "Fetching"
+        elif self.loading == target.model_name:
+            phase = "Loading"
+        return LoadProgress(phase=phase, bytes_done=done, bytes_total=total)
 
     async def run(self) -> None:
         """Step after step, for ever."""
@@ -102,49 +111,58 @@ class Sidecar:
                 await asyncio.sleep(REST_SECONDS if resting else BUSY_SECONDS)
 
     async def close(self) -> None:
-        if self._loading is not None:
-            self._loading[1].cancel()
+        for running in (self._loading, self._fetching):
+            if running is not None:
+                running[1].cancel()
+                await asyncio.wait([running[1]])
         await self._parts.control.close()
 
     def socket_of(self, target: Target) -> Path:
-        return self._parts.run / loading.socket_name(target)
+        return self._parts.places.run / loading.socket_name(target)
 
     async def _step(self) -> Action:
         member = self.member
         target = member.target if member else None
-        self._take_target(target)
+        if self.book.take_target(target) and self._fetching is not None:
+            self._fetching[1].cancel()
         seen = await self._look(target)
         action = loading.next_action(seen)
-        if action.kind is Kind.LOAD and target is not None:
+        if target is not None and action.kind is Kind.FETCH:
+            self._start_fetching(target)
+        elif target is not None and action.kind is Kind.LOAD:
+            if loading.READY not in seen.index.values():
+                self._parts.on_restart()
             self._loading = (target.model_name, asyncio.create_task(self._load(target)))
-        elif action.kind is Kind.PROVE and member is not None:
-            await self._prove(member)
+        elif target is not None and action.kind is Kind.PROVE:
+            await self._prove(target)
         elif action.kind is Kind.SWITCH:
             self._parts.replica.switch(self.book.proved[action.model])
         elif action.kind is Kind.UNLOAD:
             await self._unload(action.model)
-        elif action.kind is Kind.REMOVE:
-            await asyncio.to_thread(remove_model, self._parts.repository, action.model)
+        else:
+            await asyncio.to_thread(self._tidy, action)
         return action
 
-    def _take_target(self, target: Target | None) -> None:
-        """A new target starts with a clean slate."""
-        name = target.model_name if target else ""
-        book = self.book
-        if name != book.target:
-            book.target, book.failures, book.retry_at, book.failure = name, 0, 0.0, None
-            book.dead_since = None
+    def _tidy(self, action: Action) -> None:
+        models = self._parts.places.models
+        if action.kind is Kind.REMOVE:
+            remove_model(self._parts.repository, action.model)
+        elif action.kind is Kind.DISCARD and models is not None:
+            discard(models, action.model)
 
     async def _look(self, target: Target | None) -> Seen:
         """Read everything that the next step depends on; forget what is no longer so."""
-        parts = self._parts
+        parts, book = self._parts, self.book
         self.live = await parts.control.live()
+        book.note_live(live=self.live)
         index = await parts.control.index() if self.live else {}
         self._forget(index)
         self.report = await read_report(self.socket_of(target)) if target else None
         now = asyncio.get_running_loop().time()
         self._watch_engine(target, index, now)
         serving = parts.replica.current
+        files = self._files(target)
+        custom = target is not None and target.custom
         return Seen(
             now=now,
             live=self.live,
@@ -152,12 +170,23 @@ class Sidecar:
             index=index,
             serving=serving.name if serving else None,
             loading=self.loading,
-            proved=frozenset(self.book.proved),
+            proved=frozenset(book.proved),
             rendered=models_in(parts.repository),
             in_flight=parts.replica.by_version,
-            retry_at=self.book.retry_at,
-            dead_since=self.book.dead_since,
+            retry_at=book.retry_at,
+            dead_since=book.dead_since,
+            patience=loading.CUSTOM_SILENT_SECONDS if custom else loading.SILENT_SECONDS,
+            fetched=target is None or (files is not None and files.there),
+            fetching=self._fetching is not None,
+            leftovers=leftovers(parts.places.models, files.key if files else ""),
         )
+
+    def _files(self, target: Target | None) -> ModelFiles | None:
+        """None where the target's URI leads nowhere here; fetching it says why."""
+        try:
+            return files_of(target, self._parts.places) if target else None
+        except InvalidSpec:
+            return None
 
     def _forget(self, index: dict[str, str]) -> None:
         """Only what Triton shows as READY counts as loaded: it may have died and come back empty."""
@@ -174,7 +203,9 @@ class Sidecar:
         if target is None:
             return
         name = target.model_name
-        failing = name not in book.proved or not replica.ready
+        # A model of the user's own has no socket: that it answered before and does not now must tell.
+        failing = not replica.ready if target.custom else name not in book.proved or not replica.ready
+        failing = failing and (not target.custom or name in book.proved)
         silent = self.report is None and index.get(name) == loading.READY and failing
         book.dead_since = (book.dead_since or now) if silent and self._loading is None else None
         if self.report is None:
@@ -186,49 +217,60 @@ class Sidecar:
             if replica.current is not None and replica.current.name == name:
                 replica.note(Event.UNREACHABLE)
 
+    def _start_fetching(self, target: Target) -> None:
+        """Fetch beside the loop, so that the old version is watched."""
+        try:
+            files = files_of(target, self._parts.places)
+        except InvalidSpec as error:
+            self._fail(target.model_name, error)
+            return
+        child = FetchChild(target, files, self._parts.places)
+        self._fetching = (child, asyncio.create_task(self._fetch(child)))
+
+    async def _fetch(self, child: FetchChild) -> None:
+        try:
+            await child.run()
+            self.book.failures, self.book.failure = 0, None
+        except (FastServeError, OSError) as error:
+            self.book.failed_bytes = max(self.book.failed_bytes, child.bytes_done)
+            self._fail(child.model_name, error)
+        finally:
+            self._fetching = None
+
     async def _load(self, target: Target) -> None:
         """Render and load; runs beside the loop, so that progress and the old version are watched."""
         start = asyncio.get_running_loop().time()
         try:
-            snapshot = self._parts.snapshot()
+            snapshot, parts = self._parts.snapshot(), self._parts
             task = snapshot.table.task if snapshot else Task.TEXT_CLASSIFICATION
-            checkpoint = str(path_of(target.storage_uri))
-            files = loading.model_files(target, task, checkpoint, str(self.socket_of(target)))
-            write_model(self._parts.repository / target.model_name, files)
+            into = Rendering(parts.repository / target.model_name, self.socket_of(target), task)
+            await asyncio.to_thread(render, target, files_of(target, parts.places), into)
             await self._parts.control.load(target.model_name)
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start
         except BackendUnavailable as error:
-            log.warning("load interrupted", extra={"model": target.model_name, "why": str(error)})
+            # Not only a matter of waiting: a model that is too large for its container ends it each time.
+            self._fail(target.model_name, LoadFailed("TritonEnded", str(error)))
         except (FastServeError, OSError) as error:
             self._fail(target.model_name, error)
         finally:
             self._loading = None
 
-    async def _prove(self, member: Member) -> None:
-        """Ask the new version once; what it answers must fit what its engine says of itself."""
-        target, book = member.target, self.book
-        snapshot = self._parts.snapshot()
+    async def _prove(self, target: Target) -> None:
+        """Ask the new version once."""
+        book, snapshot, files = self.book, self._parts.snapshot(), self._files(target)
+        if snapshot is None or files is None:
+            return
         # Read anew: the report that this step began with may be older than the load.
         report = self.report = await read_report(self.socket_of(target))
         try:
-            if report is None or report.width == 0 or snapshot is None:
-                raise BackendError("the engine does not report its labels")
-            serving = Serving(
-                target.model_name,
-                target.digest,
-                target.version,
-                snapshot.output,
-                report.labels,
-                report.width,
-                max_batch(member),
-            )
-            scores = await self._parts.replica.prove(serving)
-            if scores.shape[1] != report.width:
-                raise BackendError(f"{scores.shape[1]} scores came, the engine reports {report.width}")
-        except BackendError as error:
+            config = self._parts.repository / target.model_name / CONFIG
+            size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
+            version = await asyncio.to_thread(version_of, target, files)
+            candidate = Candidate(target, snapshot.output, version, size, report)
+            book.proved[target.model_name] = await prove(self._parts.replica, candidate)
+        except (BackendError, InvalidSpec, OSError) as error:
             self._fail(target.model_name, error)
             return
-        book.proved[target.model_name] = serving
         book.failures, book.failure = 0, None
         if target.model_name in book.load_seconds:
             self._parts.metrics.load.observe(book.load_seconds[target.model_name])
@@ -241,20 +283,13 @@ class Sidecar:
         self.book.dead_since = None
 
     def _fail(self, name: str, error: Exception) -> None:
-        book = self.book
-        book.failures += 1
-        book.retry_at = asyncio.get_running_loop().time() + loading.backoff(book.failures)
-        reason = error.reason if isinstance(error, FastServeError) else "LoadFailed"
-        now = _rfc3339(datetime.now(UTC))
-        book.failure = Failure(reason=reason, message=str(error)[:4096], time=now)
-        log.error("load failed", extra={"model": name, "reason": reason, "why": str(error)})
+        if self.book.target[0] != name:
+            return
+        failure = self.book.fail(error, asyncio.get_running_loop().time())
+        log.error("load failed", extra={"model": name, "reason": failure.reason, "why": str(error)})
 
     def _say(self, action: Action) -> None:
         self.because = action.because
         if action.because != self._logged:
             self._logged = action.because
             log.info(action.because, extra={"step": str(action.kind), "model": action.model})
-
-
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,8 +6,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fastserve.api.meta import LoadProgress
-from fastserve.api.routes import Target
 from fastserve.api.state import ModelState, PeerState, QueueState, RankState, RouterState
 from fastserve.errors import FastServeError
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
@@ -198,7 +196,7 @@ class AdminDoor:
             name=shown.name if shown else target.model_name,
             digest=shown.digest if shown else target.digest,
             version=shown.version if shown else target.version,
-            load=_progress(sidecar, target),
+            load=sidecar.progress(target),
             # A router that found its Triton loaded did not measure; the engine did.
             load_seconds=sidecar.book.load_seconds.get(
                 target.model_name, report.load_seconds if report else 0.0
@@ -208,16 +206,3 @@ class AdminDoor:
             restarts=report.restarts if report else 0,
             last_failure=sidecar.failure,
         )
-
-
-def _progress(sidecar: Sidecar, target: Target) -> LoadProgress:
-    report = sidecar.report
-    done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
-    if target.model_name in sidecar.book.proved:
-        return LoadProgress(phase="Loaded", bytes_done=done, bytes_total=total)
-    # A failed load that is tried again is still a failed load, or the phase would flap for ever.
-    if sidecar.book.failure is not None:
-        return LoadProgress(phase="FailedToLoad", bytes_done=done, bytes_total=total)
-    if sidecar.loading == target.model_name:
-        return LoadProgress(phase="Loading", bytes_done=done, bytes_total=total)
-    return LoadProgress(bytes_done=done, bytes_total=total)

@@ -12,6 +12,8 @@ from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, RouteTable
 from fastserve.router.selection import Rules
 
+OUTPUTS = {Task.TEXT_CLASSIFICATION: "scores", Task.EMBEDDING: "embedding"}
+"""Name of the tensor that members answer with."""
 _BATCH = re.compile(r"^\s*max_batch_size\s*:\s*(\d+)", re.MULTILINE)
 
 
@@ -38,7 +40,7 @@ class TableSnapshot:
     @property
     def output(self) -> str:
         """Name of the tensor that members answer with."""
-        return "embedding" if self.table.task is Task.EMBEDDING else "scores"
+        return OUTPUTS[self.table.task]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -56,9 +58,9 @@ def parse_table(text: str) -> TableSnapshot:
         raise ValueError(f"{place}: {first['msg']}") from error
 
 
-def max_batch(member: Member) -> int:
-    """Texts that the member's Triton takes at once, from its config.pbtxt; 1 where it does not say."""
-    found = _BATCH.search(member.target.files.get("config.pbtxt", ""))
+def max_batch(config: str) -> int:
+    """Texts that a Triton model takes at once, by its config.pbtxt; 1 where it does not say."""
+    found = _BATCH.search(config)
     return max(1, int(found[1])) if found else 1
 
 

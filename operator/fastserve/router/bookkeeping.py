@@ -1,0 +1,76 @@
+"""What Triton cannot tell its sidecar: which version failed how often and why, and which one answered."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fastserve.api.engine import EngineReport
+from fastserve.api.meta import Failure
+from fastserve.api.routes import Target
+from fastserve.errors import FastServeError
+from fastserve.router import loading
+from fastserve.router.serving import Serving
+
+ABSENT_SECONDS = 10.0
+"""A Triton that does not answer for so long did not merely start."""
+MAX_MESSAGE = 4096
+
+
+@dataclass
+class Bookkeeping:
+    """Times are seconds of the loop's clock, but for `away_since`. `failed_bytes` is how far the last fetch
+    had come when it failed."""
+
+    target: tuple[str, int | None] = ("", None)
+    failures: int = 0
+    retry_at: float = 0.0
+    failure: Failure | None = None
+    failed_bytes: int = 0
+    proved: dict[str, Serving] = field(default_factory=dict)
+    load_seconds: dict[str, float] = field(default_factory=dict)
+    dead_since: float | None = None
+    restarts: dict[str, int] = field(default_factory=dict)
+    away_since: datetime | None = None
+
+    def take_target(self, target: Target | None) -> bool:
+        """A new target starts with a clean slate; whether this is one."""
+        name = (target.model_name, target.max_bytes) if target else ("", None)
+        if name == self.target:
+            return False
+        self.target, self.failures, self.retry_at, self.failure = name, 0, 0.0, None
+        self.dead_since, self.failed_bytes = None, 0
+        return True
+
+    def fail(self, error: Exception, now: float) -> Failure:
+        """One more failure of the target at `now`."""
+        self.failures += 1
+        reason = error.reason if isinstance(error, FastServeError) else "LoadFailed"
+        self.retry_at = now + loading.backoff(self.failures, reason)
+        self.failure = Failure(reason=reason, message=str(error)[:MAX_MESSAGE], time=rfc3339(_now()))
+        return self.failure
+
+    def note_live(self, *, live: bool) -> None:
+        """Whether Triton answers now."""
+        self.away_since = None if live else self.away_since or _now()
+
+    def last_failure(self, report: EngineReport | None) -> Failure | None:
+        """Why the target is not there, else that Triton is not, else the engine's own last error."""
+        if self.failure is not None:
+            return self.failure
+        away = self.away_since
+        if away is not None and (_now() - away).total_seconds() >= ABSENT_SECONDS:
+            message = "no Triton answers beside this router; the state of its container tells why"
+            return Failure(reason="TritonAbsent", message=message, time=rfc3339(away))
+        if report is None or not report.last_error_reason:
+            return None
+        time = rfc3339(datetime.fromtimestamp(report.last_error_time, UTC))
+        message = report.last_error_message[:MAX_MESSAGE]
+        return Failure(reason=report.last_error_reason, message=message, time=time)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def rfc3339(time: datetime) -> str:
+    """Seconds, in UTC."""
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,108 @@
+"""Fetching as a child process: what it does cannot hold up requests, and the credentials' readers and the
+archives' parsers end with it."""
+
+import asyncio
+import logging
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from fastserve.api.routes import Target
+from fastserve.errors import FetchError
+from fastserve.router.model_files import ModelFiles, ModelPlaces
+
+DEFAULT_MAX_BYTES = 100 << 30
+"""Where the table names no limit; SubModels have one by default."""
+log = logging.getLogger(__name__)
+
+
+class FetchFailed(FetchError):
+    """`reason` and the text are the fetching process's own."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class _Order(msgspec.Struct, frozen=True, rename="camel"):
+    """The request document of ``python -m fastserve.fetching``."""
+
+    uri: str
+    destination: str
+    max_bytes: int
+    credentials: str | None
+    digest: str
+
+
+class _Line(msgspec.Struct, frozen=True, rename="camel"):
+    """A line of its answer: how far it is, or why it failed."""
+
+    phase: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+_lines = msgspec.json.Decoder(_Line)
+
+
+class FetchChild:
+    """One run of the fetching process. `bytes_done` and `bytes_total` are 0 until it tells; while an archive
+    is unpacked they count what it unpacks to."""
+
+    def __init__(self, target: Target, files: ModelFiles, places: ModelPlaces) -> None:
+        self.model_name = target.model_name
+        self.bytes_done = 0
+        self.bytes_total = 0
+        self._last = _Line()
+        self._path = places.run / f"fetch-{files.key}.json"
+        self._order = _Order(
+            target.storage_uri,
+            str(files.folder),
+            target.max_bytes or DEFAULT_MAX_BYTES,
+            str(places.credentials) if places.credentials is not None else None,
+            target.expected_digest,
+        )
+
+    async def run(self) -> None:
+        """Return when the folder is whole. Raises FetchFailed. Cancelled, it takes the process with it."""
+        await asyncio.to_thread(_write, self._path, msgspec.json.encode(self._order))
+        command = (sys.executable, "-m", "fastserve.fetching", "--request", str(self._path))
+        process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE)
+        try:
+            await self._follow(process)
+            code = await process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.shield(process.wait())
+            self._path.unlink(missing_ok=True)
+        if code != 0:
+            last = self._last
+            message = last.message or f"the fetching process ended with {code}"
+            raise FetchFailed(last.reason or "FetchFailed", message)
+        log.info("model fetched", extra={"model": self.model_name, "bytes": self.bytes_done})
+
+    async def _follow(self, process: Process) -> None:
+        if process.stdout is None:
+            return
+        async for text in process.stdout:
+            try:
+                line = self._last = _lines.decode(text)
+            except msgspec.DecodeError:
+                log.warning("the fetching process said what is no line of progress")
+                continue
+            if not line.reason:
+                self.bytes_done, self.bytes_total = line.bytes_done, line.bytes_total
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Readable for the own uid only: a URI can hold a signature."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(content)

@@ -1,0 +1,93 @@
+"""Where the files of a version lie: in a folder of their own, on a claim, or on this machine."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastserve.api.identity import digest_of
+from fastserve.api.routes import Target
+from fastserve.api.uris import path_of, plan_source
+from fastserve.errors import InvalidSpec
+
+KEY_LENGTH = 16
+PARTIAL = ".partial"
+"""What the fetching process appends to the name of a folder that is not whole yet."""
+RECORD = "fastserve.json"
+SHOWN_DIGEST = 12
+
+
+@dataclass(frozen=True)
+class ModelPlaces:
+    """Folders of this router: fetched models, the mounted Secret of their source, mounted claims. None where
+    there are none."""
+
+    run: Path
+    models: Path | None = None
+    credentials: Path | None = None
+    claims: Path | None = None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """`folder` holds the files, or will; what is read from it may not link to outside `root`. `key` names it
+    among the fetched ones and is empty where nothing is copied."""
+
+    folder: Path
+    root: Path
+    key: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether there is nothing to fetch: a fetched folder appears whole or not at all."""
+        return not self.key or self.folder.is_dir()
+
+
+def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
+    """Raises InvalidSpec where this router can have no such files."""
+    source = plan_source(target.storage_uri, "spec.model.storageUri")
+    if source.scheme == "file":
+        folder = path_of(target.storage_uri)
+        return ModelFiles(folder, folder)
+    where = places.claims if source.scheme == "pvc" else places.models
+    if where is None:
+        allowed = "file://" if places.models is None else ""
+        raise InvalidSpec(
+            "spec.model.storageUri", f"this router has no place for {source.scheme}://", allowed
+        )
+    if source.scheme == "pvc":
+        return ModelFiles(where / source.place / source.path, where / source.place)
+    key = fetch_key(target)
+    return ModelFiles(where / key, where / key, key)
+
+
+def fetch_key(target: Target) -> str:
+    """Name of the folder that a version is fetched into. Settings of the engine are not in it: a change of
+    them must not fetch the same weights again."""
+    identity = {"uri": target.storage_uri, "version": target.version, "expected": target.expected_digest}
+    return digest_of(identity)[:KEY_LENGTH]
+
+
+def leftovers(models: Path | None, key: str) -> frozenset[str]:
+    """Names of fetched folders, whole or not, that belong to other versions than `key`'s."""
+    if models is None or not models.is_dir():
+        return frozenset()
+    return frozenset(path.name for path in models.iterdir() if path.name.removesuffix(PARTIAL) != key)
+
+
+def discard(models: Path, name: str) -> None:
+    """Remove a fetched folder."""
+    shutil.rmtree(models / name, ignore_errors=True)
+
+
+def version_of(target: Target, files: ModelFiles) -> str:
+    """The user's name for the weights, else what the folder says of itself, else the version's own digest;
+    digests by their first twelve digits."""
+    if target.version:
+        return target.version
+    try:
+        record = json.loads((files.folder / RECORD).read_text("utf-8"))
+        digest = record["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        digest = None
+    return (digest if isinstance(digest, str) and digest else target.digest)[:SHOWN_DIGEST]
