@@ -149,7 +149,7 @@ def test_there_is_no_torch_in(name: str) -> None:
 def test_the_debootstrap_base_has_what_the_images_would_install() -> None:
     # Where it has not, the images differ by their base, or need a mirror while they are built.
     script = (IMAGES / "base" / "build.sh").read_text()
-    debootstrapped = set(re.search(r"^packages=(\S+)$", script, re.MULTILINE)[1].split(","))  # type: ignore[index]
+    debootstrapped = set(re.search(r"^packages=(\S+)$", script, re.MULTILINE)[1].split(","))
     for dockerfile in DOCKERFILES:
         runtime = values(dockerfile, "RUN")[0].replace("${PYTHON}", "python3.11")
         installed = re.search(r"--no-install-recommends ((?:[\w.\-]+ )+)", runtime)
