@@ -46,9 +46,11 @@ def _load_seconds(pool: Kubectl) -> list[float]:
     """What each router measured for its own Triton."""
     seconds = []
     for pod in pool.list_of("pods", "fastserve.io/role=member"):
-        with forwarded(pool, f"pod/{pod['metadata']['name']}", 8081) as url:
-            with urllib.request.urlopen(f"{url}/v1/state", timeout=5) as response:
-                seconds.append(float(json.load(response)["model"]["loadSeconds"]))
+        with (
+            forwarded(pool, f"pod/{pod['metadata']['name']}", 8081) as url,
+            urllib.request.urlopen(f"{url}/v1/state", timeout=5) as response,
+        ):
+            seconds.append(float(json.load(response)["model"]["loadSeconds"]))
     return seconds
 
 

@@ -23,12 +23,11 @@ def load_models(kubectl: Kubectl, checkpoints: Path) -> None:
 
 
 def _copy(kubectl: Kubectl, checkpoints: Path) -> None:
-    with subprocess.Popen(
-        ["tar", "-C", checkpoints, "-cf", "-", *SPECIALISTS], stdout=subprocess.PIPE
-    ) as tar:
+    pack = ["tar", "-C", str(checkpoints), "-cf", "-", *SPECIALISTS]
+    unpack = ["tar", "-C", "/models", "--no-same-owner", "-xf", "-"]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
         done = subprocess.run(
-            [kubectl.binary, "-n", kubectl.namespace, "exec", "-i", "models-loader", "--"]
-            + ["tar", "-C", "/models", "--no-same-owner", "-xf", "-"],
+            [kubectl.binary, "-n", kubectl.namespace, "exec", "-i", "models-loader", "--", *unpack],
             stdin=tar.stdout,
             capture_output=True,
             text=True,
