@@ -61,6 +61,10 @@ generate: install ## Write the generated files: CRDs, OpenAPI, golden plans, wha
 	$(BIN)/python -m fastserve.router.openapi
 	$(BIN)/python charts/chart_files.py
 
+.PHONY: manifest
+manifest: install ## Write install/fastserve.yaml from the chart (needs helm)
+	$(BIN)/python charts/plain_manifest.py
+
 .PHONY: verify
 verify: generate ## Generate, and fail where that changes a file or leaves an untracked one
 	@git diff --exit-code || { echo "generated files are not up to date: commit what 'make generate' wrote"; exit 1; }

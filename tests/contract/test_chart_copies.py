@@ -1,5 +1,7 @@
 """Charts and Argo CD's settings say what their sources say: definitions, values, health scripts."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,7 @@ from ruamel.yaml import YAML
 
 from fastserve import __version__
 from fastserve.api import crds
+from helm_chart import helm
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "charts"
@@ -22,6 +25,18 @@ def chart_files() -> ModuleType:
     finally:
         sys.path.remove(str(CHARTS))
     return chart_files
+
+
+def test_the_plain_manifest_is_the_chart_rendered() -> None:
+    done = subprocess.run(
+        [sys.executable, str(CHARTS / "plain_manifest.py"), "--check"],
+        env={**os.environ, "PATH": f"{Path(helm()).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"run `make manifest`\n{done.stdout}{done.stderr}"
 
 
 def test_every_copy_is_the_one_that_is_checked_in(chart_files: ModuleType) -> None:
