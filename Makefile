@@ -99,6 +99,18 @@ cluster: install ## A Kubernetes cluster on this machine, from source: see e2e/c
 cluster-down: install ## End the cluster and all that it started; caches stay
 	PYTHONPATH=e2e $(BIN)/python -m cluster down
 
+.PHONY: images
+images: cluster ## Build the three images, and import into the cluster what changed
+	PYTHONPATH=e2e $(BIN)/python -m cluster images
+
+.PHONY: e2e
+e2e: $(if $(E2E_KUBECONFIG),install,images) ## The stories on the cluster: all, or those with STORY=name in their folder's name
+	$(BIN)/pytest -s $(if $(STORY),$(wildcard e2e/*$(STORY)*),e2e)
+
+.PHONY: e2e-ci
+e2e-ci: images ## The stories that CI runs
+	$(BIN)/pytest e2e -m ci
+
 .PHONY: bench-clinc
 bench-clinc: install ## Ten specialists of CLINC150 beside one undivided model (needs DATA=folder of the data sets)
 	$(BIN)/python bench/clinc.py --data $(DATA)/clinc150
