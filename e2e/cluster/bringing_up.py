@@ -50,7 +50,10 @@ def up(cluster: Cluster, node_count: int) -> None:
     for one in wanted:
         bring_up_node(cluster, one)
     _start_services(cluster, wanted[0])
-    print(f"the cluster is up ({time.monotonic() - began:.1f} s without building)", flush=True)
+    changed = (
+        f"started {', '.join(cluster.processes.started)}" if cluster.processes.started else "nothing to do"
+    )
+    print(f"the cluster is up: {changed} ({time.monotonic() - began:.1f} s without building)", flush=True)
 
 
 def bring_up_node(cluster: Cluster, node: Node) -> None:
@@ -90,8 +93,7 @@ def _start_services(cluster: Cluster, first: Node) -> None:
     cluster.processes.ensure(service_proxy.program(cluster.places))
     cluster.processes.ensure(kwok.program(cluster.places))
     image = ensure_static_image(cluster.places, first, "coredns")
-    if dns.missing(cluster.api):
-        dns.apply(cluster.api, image)
+    dns.apply(cluster.api, image)
     wait(
         Wait(
             "CoreDNS", lambda: dns.missing(cluster.api), 90, cluster.processes.log(f"kubelet-{first.number}")

@@ -85,6 +85,8 @@ class Processes:
     def __init__(self, records: Path, logs: Path) -> None:
         self._records = records
         self._logs = logs
+        self.started: list[str] = []
+        """What this command has started, in order."""
 
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -134,6 +136,7 @@ class Processes:
             )
         started = start_time(child.pid)
         Record(child.pid, started or 0, boot_id(), program.fingerprint()).write(self._path(program.name))
+        self.started.append(program.name)
         print(f"started {program.name} (pid {child.pid})", flush=True)
 
 
