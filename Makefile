@@ -16,7 +16,7 @@ LOOSE_PINS := sed -E '/^ +--hash|^(nvidia-|triton=|cuda-)/d; s/ *\\$$//'
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(INSTALLED) ## Make the development environment in .venv, from pins with hashes
@@ -103,8 +103,10 @@ cluster-down: install ## End the cluster and all that it started; caches stay
 images: cluster ## Build the three images, and import into the cluster what changed
 	PYTHONPATH=e2e $(BIN)/python -m cluster images
 
+IMAGES_UNLESS_ELSEWHERE := $(if $(E2E_KUBECONFIG),install,images)
+
 .PHONY: e2e
-e2e: $(if $(E2E_KUBECONFIG),install,images) ## The stories on the cluster: all, or those with STORY=name in their folder's name
+e2e: $(IMAGES_UNLESS_ELSEWHERE) ## The stories on the cluster: all, or those with STORY=name in their folder's name
 	$(BIN)/pytest -s $(if $(STORY),$(wildcard e2e/*$(STORY)*),e2e)
 
 .PHONY: e2e-ci
