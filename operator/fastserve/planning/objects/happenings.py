@@ -1,0 +1,91 @@
+"""What is worth an Event: a change that a person would want to read in ``kubectl describe``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fastserve.api.meta import Condition
+from fastserve.api.modelpool import ModelPoolStatus
+from fastserve.api.submodel import SubModelStatus
+from fastserve.planning.objects.conditions import find
+
+AnyStatus = ModelPoolStatus | SubModelStatus
+MAX_NOTE = 1024
+"""Characters that the API server takes."""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One Event to write about an object. `action` is the machine-readable what, `note` the sentence."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    action: str
+    note: str
+
+
+def events(before: AnyStatus | None, after: AnyStatus) -> tuple[Happening, ...]:
+    """The Events that lie between two statuses of one object; none where nothing changed. Progress is no
+    event: the status tells it."""
+    found = [*_of_conditions(before, after), *_of_failure(before, after)]
+    if isinstance(after, SubModelStatus) and (before is None or isinstance(before, SubModelStatus)):
+        found += _of_versions(before, after)
+    # One cause often shows in several places; it is told once.
+    return tuple({(one.reason, one.note): one for one in reversed(found)}.values())[::-1]
+
+
+def _of_conditions(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happening]:
+    for now in after.conditions:
+        was = find(before.conditions, now.type) if before is not None else None
+        if was is not None and (was.status, was.reason) == (now.status, now.reason):
+            continue
+        yield from _of_condition(was, now)
+    for was in before.conditions if before is not None else ():
+        if was.type == "Suspended" and find(after.conditions, was.type) is None:
+            yield Happening("Normal", "Resumed", "Resume", "spec.suspend is no longer true")
+
+
+def _of_condition(was: Condition | None, now: Condition) -> Iterator[Happening]:
+    note = now.message[:MAX_NOTE]
+    match now.type, now.status:
+        case "Accepted", "False":
+            yield Happening("Warning", now.reason, "Reject", note)
+        case "Accepted", "True" if was is not None:
+            yield Happening("Normal", "Accepted", "Accept", note)
+        case "Ready", "True":
+            yield Happening("Normal", "Ready", "Serve", note)
+        case "Ready", "False" if was is not None and was.status == "True":
+            yield Happening("Warning", "NotReady", "Serve", f"{now.reason}: {note}"[:MAX_NOTE])
+        case "PlacementReady", "False" if now.reason == "Unschedulable":
+            yield Happening("Warning", now.reason, "Place", note)
+        case "Progressing", "False" if now.reason == "ProgressDeadlineExceeded":
+            yield Happening("Warning", now.reason, "RollOut", note)
+        case "Stalled", "True":
+            yield Happening("Warning", now.reason, "Stall", note)
+        case "Suspended", "True":
+            yield Happening("Normal", "Suspended", "Suspend", note)
+
+
+def _of_failure(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happening]:
+    failure, was = after.last_failure, before.last_failure if before is not None else None
+    if failure is None:
+        return
+    if was is not None and (was.reason, was.message, was.pod) == (
+        failure.reason,
+        failure.message,
+        failure.pod,
+    ):
+        return
+    place = f"{failure.pod}: " if failure.pod else ""
+    yield Happening("Warning", failure.reason, "Run", f"{place}{failure.message}"[:MAX_NOTE])
+
+
+def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:
+    was = before.revision if before is not None else ""
+    if after.revision and after.revision != was:
+        note = f"revision {after.revision}" + (f" takes the place of {was}" if was else " is rolled out")
+        yield Happening("Normal", "NewRevision", "RollOut", note)
+    versions = (before.active_version if before is not None else "", after.active_version)
+    if all(versions) and versions[0] != versions[1]:
+        note = f"version {versions[1]} answers instead of {versions[0]}"
+        yield Happening("Normal", "NewVersion", "Swap", note[:MAX_NOTE])

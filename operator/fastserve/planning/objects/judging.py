@@ -1,0 +1,186 @@
+"""What is so with one sub-model: everything that its status, its pool's status and the next look need."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastserve.api.objects import DEPLOYMENT, Manifest
+from fastserve.api.routes import Target
+from fastserve.api.submodel import SubModelStatus
+from fastserve.planning.objects.children import deployments_of
+from fastserve.planning.objects.conditions import shortened
+from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
+from fastserve.planning.objects.failures import (
+    FOREIGN_OBJECT,
+    HOPELESS,
+    INVALID_POD_TEMPLATE,
+    Trouble,
+    deployment_trouble,
+    ended_trouble,
+    pod_troubles,
+)
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.owners import uid_of
+from fastserve.planning.objects.pod_views import PodView, ended_pods, member_pods
+from fastserve.planning.objects.reading import read_status
+from fastserve.planning.objects.wanting import replicas_of, running
+from fastserve.planning.plan import Rejection
+
+POD_TEMPLATE = "spec.podTemplate"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One sub-model. `replicas` are those that are to run now; `revision` is empty and `target` None where
+    nothing is wanted of it. `pods` are all that have not ended, `troubles` sorted, the most telling first."""
+
+    name: str
+    generation: int
+    before: SubModelStatus | None
+    rejection: Rejection | None
+    suspended: bool
+    replicas: int
+    revision: str
+    target: Target | None
+    pods: tuple[PodView, ...]
+    troubles: tuple[Trouble, ...]
+    deployment: Manifest | None
+
+    @property
+    def current(self) -> tuple[PodView, ...]:
+        """Pods of the wanted revision that stay."""
+        return tuple(pod for pod in self.pods if pod.revision == self.revision and not pod.leaving)
+
+    @property
+    def staying(self) -> tuple[PodView, ...]:
+        return tuple(pod for pod in self.pods if not pod.leaving)
+
+    @property
+    def answering(self) -> tuple[PodView, ...]:
+        """Pods that take requests, with whatever version."""
+        return tuple(pod for pod in self.pods if pod.ready)
+
+    @property
+    def proof(self) -> str:
+        """Identity of what is to be proved by an inference: revision and version."""
+        return f"{self.revision}/{self.target.digest[:16]}" if self.target and self.revision else ""
+
+    @property
+    def proved(self) -> tuple[PodView, ...]:
+        """Pods of the wanted revision that answered an inference with the wanted version."""
+        return tuple(pod for pod in self.current if self._is_proved(pod))
+
+    @property
+    def old(self) -> tuple[PodView, ...]:
+        """Pods of other revisions that still stay."""
+        return tuple(pod for pod in self.staying if pod.revision != self.revision)
+
+    @property
+    def was_proved(self) -> bool:
+        """Whether an inference was ever answered with exactly this, here or before."""
+        return bool(self.proof) and (
+            bool(self.proved) or (self.before is not None and self.before.proved_revision == self.proof)
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is at its spec, and an inference was answered there."""
+        if self.rejection is not None or self.suspended or self.target is None or self.hopeless_write:
+            return False
+        if self.replicas == 0:
+            return self.was_proved and not self.staying
+        return len(self.proved) >= self.replicas and len(self.current) == self.replicas and not self.old
+
+    @property
+    def hopeless_write(self) -> Trouble | None:
+        """What the API server will not let us make, whatever we wait."""
+        return next((one for one in self.troubles if one.reason == FOREIGN_OBJECT), None)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong now, the most telling."""
+        return next((one for one in self.troubles if not one.past), None)
+
+    @property
+    def stalled(self) -> bool:
+        return not self.ready and self.trouble is not None and self.trouble.reason in HOPELESS
+
+    @property
+    def unscheduled(self) -> str:
+        """The scheduler's own words on the first pod that has no node."""
+        return next((pod.unscheduled for pod in self.current if pod.unscheduled and not pod.node), "")
+
+    def _is_proved(self, pod: PodView) -> bool:
+        if self.target is None:
+            return False
+        if pod.state is None and pod.ready and self.before and self.before.proved_revision == self.proof:
+            # It answered before, and the kubelet says that it still does: one unheard word is no news.
+            return any(one.pod == pod.name and one.phase == "Ready" for one in self.before.placement)
+        return pod.answers_with(self.target.digest)
+
+
+def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]) -> Member:
+    """Everything about one sub-model that names the pool and is not being deleted."""
+    manifest, sub_model = observed.sub_model_manifests[name], observed.sub_models.get(name)
+    pool = observed.pool
+    refused = [one for one in (*plan.foreign, *failures) if one.sub_model == name]
+    revision = plan.revisions.get(name, "")
+    live = deployments_of(observed, uid_of(manifest)).get(revision)
+    pods = member_pods(observed, name)
+    planned = sub_model is not None and pool is not None
+    return Member(
+        name=name,
+        generation=int(manifest["metadata"].get("generation", 0)),
+        before=read_status(manifest, SubModelStatus),
+        rejection=plan.rejected.get(name) or template_rejection(refused),
+        suspended=bool(sub_model and pool and not running(pool, sub_model)),
+        replicas=replicas_of(pool, sub_model) if planned and sub_model and pool else 0,
+        revision=revision,
+        target=plan.targets.get(name),
+        pods=pods,
+        troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
+        deployment=live,
+    )
+
+
+def judge_all(
+    observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure] = ()
+) -> Mapping[str, Member]:
+    """Every sub-model that names the pool and is not being deleted, by name."""
+    names = sorted({*observed.sub_models, *observed.unreadable})
+    return {name: judge(name, observed, plan, failures) for name in names}
+
+
+def template_rejection(refused: Sequence[WriteFailure]) -> Rejection | None:
+    """Where the API server finds fault with what a user wrote for pods, that is a fault of the spec."""
+    for one in sorted(refused, key=lambda one: (one.name, one.message)):
+        if one.kind == DEPLOYMENT and not one.foreign and "spec.template." in one.message:
+            message = f"{POD_TEMPLATE}: the API server refuses the pods: {shortened(one.message, 900)}"
+            return Rejection(INVALID_POD_TEMPLATE, POD_TEMPLATE, message)
+    return None
+
+
+def write_troubles(refused: Sequence[WriteFailure]) -> list[Trouble]:
+    """What the API server would not take, as something that is wrong."""
+    return [
+        Trouble(
+            False, 0 if one.foreign else 3, "", FOREIGN_OBJECT if one.foreign else one.reason, one.message
+        )
+        for one in refused
+    ]
+
+
+def _relevant(pods: Sequence[PodView], revision: str) -> tuple[PodView, ...]:
+    """Pods whose troubles are the sub-model's: those of the wanted revision, where one is wanted."""
+    return tuple(pod for pod in pods if not pod.leaving and (not revision or pod.revision == revision))
+
+
+def _troubles(
+    pods: Sequence[PodView],
+    ended: Sequence[PodView],
+    deployment: Manifest | None,
+    refused: Sequence[WriteFailure],
+) -> tuple[Trouble, ...]:
+    found = [one for pod in pods for one in pod_troubles(pod)]
+    found += [ended_trouble(pod) for pod in ended]
+    found += deployment_trouble(deployment) if deployment else ()
+    return tuple(sorted([*found, *write_troubles(refused)]))

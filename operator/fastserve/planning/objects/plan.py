@@ -1,0 +1,137 @@
+"""What to do about one pool key, from one observation.
+
+    pool gone        -> its children and those of its sub-models go; these wait for it (PoolNotFound)
+    pool at fault    -> nothing is applied; what runs goes on as it is
+    otherwise        -> members are accepted or rejected one by one; every accepted one gets its objects
+    rejected member  -> what runs of it stays, and keeps its place in the route table; nothing new is made
+
+All of it is a function of what was observed, so that looking again at the same gives the same plan.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fastserve.api.identity import digest_of
+from fastserve.api.modelpool import ModelPool
+from fastserve.api.routes import Member
+from fastserve.errors import InvalidSpec
+from fastserve.planning.facts import EngineHome
+from fastserve.planning.objects import pod_paths
+from fastserve.planning.objects.children import deployments_of, table_of
+from fastserve.planning.objects.decision import ObjectPlan
+from fastserve.planning.objects.differences import applies, deletes, foreign
+from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
+from fastserve.planning.objects.moments import Moment
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.owners import uid_of
+from fastserve.planning.objects.rechecking import recheck_after
+from fastserve.planning.objects.settings import ObjectSettings
+from fastserve.planning.objects.template import member_revision, standby_revision
+from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish
+from fastserve.planning.plan import Rejection
+from fastserve.planning.routes import EngineSetting, member_of, route_table
+
+CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
+"""Where the engine lies in Triton's image; threads are each member's own."""
+
+
+def plan_objects(observed: Observed, settings: ObjectSettings, now: Moment) -> ObjectPlan:
+    """The plan; it raises nothing for what users wrote. `now` decides only when to look again."""
+    pool = observed.pool
+    if observed.pool_fault is not None:
+        plan = _halted(observed, observed.pool_fault.field, observed.pool_fault.message)
+    elif pool is None:
+        plan = _without_pool(observed)
+    else:
+        plan = _with_pool(observed, pool, settings)
+    return replace(plan, recheck_after=recheck_after(observed, plan, now))
+
+
+def _without_pool(observed: Observed) -> ObjectPlan:
+    gone = deletes(observed, Wish(), frozenset())
+    return ObjectPlan(
+        delete=gone,
+        rejected=without_pool(observed),
+        because=f"there is no ModelPool {observed.key.name}; {len(gone)} objects to delete",
+    )
+
+
+def _halted(observed: Observed, field: str, message: str) -> ObjectPlan:
+    return ObjectPlan(
+        pool_rejection=Rejection(InvalidSpec.reason, field, f"{field}: {message}"),
+        because=f"ModelPool {observed.key.name} is rejected; what runs goes on",
+    )
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Members of a pool that can be planned: `kept` as the table that routers have names them."""
+
+    judged: Membership
+    kept: Mapping[str, Member]
+
+
+def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings) -> ObjectPlan:
+    judged = membership(observed, pool)
+    members = _Members(judged, _kept(observed, judged))
+    known = _known(pool, members)
+    try:
+        check_fallback(pool, {**observed.sub_models, **observed.unreadable})
+        table = route_table(
+            pool, tuple(judged.accepted.values()), CLUSTER_ENGINE, tuple(members.kept.values())
+        )
+    except InvalidSpec as error:
+        rejection = Rejection(error.reason, error.field, error.message)
+        because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"
+        return replace(known, pool_rejection=rejection, because=because)
+    # The digest as routers compute it.
+    carried = replace(known, table=table, table_digest=digest_of(table.model_dump(mode="json")))
+    return _written(observed, carried, settings)
+
+
+def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
+    """What is wanted of the members, whether or not it can be written."""
+    made = {
+        name: member_of(one, pool.spec.task, CLUSTER_ENGINE).target
+        for name, one in members.judged.accepted.items()
+    }
+    return ObjectPlan(
+        rejected=members.judged.rejected,
+        revisions={
+            name: member_revision(pool, one.sub_model) for name, one in members.judged.accepted.items()
+        },
+        targets={**made, **{name: member.target for name, member in members.kept.items()}},
+        kept=frozenset(members.kept),
+        standby_revision=standby_revision(pool),
+    )
+
+
+def _kept(observed: Observed, judged: Membership) -> dict[str, Member]:
+    """Rejected sub-models that run: their members in the table that routers have."""
+    table = table_of(observed)
+    return {
+        member.name: member
+        for member in (table.members if table else ())
+        if member.name in judged.rejected
+        and deployments_of(observed, uid_of(observed.sub_model_manifests.get(member.name)))
+    }
+
+
+def _written(observed: Observed, plan: ObjectPlan, settings: ObjectSettings) -> ObjectPlan:
+    if plan.table is None:
+        raise ValueError("a plan that is written has a route table")
+    wish = pool_wish(observed, plan.table, settings)
+    for name in plan.revisions:
+        wish += member_wish(observed, observed.sub_models[name], settings)
+    # Objects of a rejected member that never ran are none; those of one that ran all stay.
+    to_apply, to_delete = applies(observed, wish), deletes(observed, wish, plan.kept)
+    taken = foreign(observed, wish)
+    counts = f"{len(to_apply)} objects to apply, {len(to_delete)} to delete"
+    refused = "".join(f"; {name} is rejected: {why.message}" for name, why in sorted(plan.rejected.items()))
+    return replace(
+        plan,
+        apply=to_apply,
+        delete=to_delete,
+        foreign=taken,
+        because=f"{len(plan.revisions)} sub-models, {counts}{refused}",
+    )

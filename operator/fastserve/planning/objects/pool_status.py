@@ -1,0 +1,239 @@
+"""The status of a pool: its door, its members, and whether all of it answers at the current generation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fastserve.api.identity import SERVICE_PORT
+from fastserve.api.meta import LastFailure
+from fastserve.api.modelpool import MemberStatus, ModelPoolStatus
+from fastserve.api.objects import DEPLOYMENT
+from fastserve.planning.objects.conditions import (
+    MAX_MESSAGE,
+    Edition,
+    Statement,
+    conditions,
+    listed,
+    shortened,
+)
+from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
+from fastserve.planning.objects.door import Door, door_of, why_not_informed, why_not_open
+from fastserve.planning.objects.failures import INVALID_POD_TEMPLATE, Trouble, last_failure
+from fastserve.planning.objects.judging import Member, judge_all, write_troubles
+from fastserve.planning.objects.moments import Moment
+from fastserve.planning.objects.naming import service_of_pool
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.reading import read_status
+from fastserve.planning.objects.verdicts import Verdict, verdict
+from fastserve.planning.plan import Rejection
+
+ROUTER_TEMPLATE = "spec.router.podTemplate"
+MAX_MEMBERS = 1000
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Everything that the pool's status is made of."""
+
+    rejection: Rejection | None
+    suspended: bool
+    least: int
+    door: Door
+    members: Mapping[str, Member]
+    verdicts: Mapping[str, Verdict]
+    foreign: Trouble | None
+
+    @property
+    def accepted(self) -> list[str]:
+        return [name for name, member in self.members.items() if member.rejection is None]
+
+    @property
+    def anybody(self) -> bool:
+        """Whether any sub-model takes requests: without one, no stand-by router calls itself ready."""
+        return any(member.answering for member in self.members.values())
+
+    @property
+    def refused(self) -> list[str]:
+        return [name for name, member in self.members.items() if member.rejection is not None]
+
+    @property
+    def waiting(self) -> list[str]:
+        return [name for name in self.accepted if not self.verdicts[name].ready]
+
+
+def pool_status(
+    observed: Observed,
+    plan: ObjectPlan,
+    failures: Sequence[WriteFailure],
+    now: Moment,
+    *,
+    cluster_domain: str = "cluster.local",
+) -> ModelPoolStatus:
+    """The status of the pool, which must be there; one that is being deleted has none to be written."""
+    manifest = observed.pool_manifest or {"metadata": {}}
+    before = read_status(manifest, ModelPoolStatus) or ModelPoolStatus()
+    generation = int(manifest["metadata"].get("generation", 0))
+    pool = _pool(observed, plan, failures)
+    why = _verdict(pool)
+    ready = sum(one.ready for one in pool.verdicts.values())
+    host = f"{service_of_pool(observed.key.name)}.{observed.key.namespace}.svc.{cluster_domain}"
+    return ModelPoolStatus(
+        observed_generation=generation,
+        conditions=conditions(_statements(pool, why), Edition(before.conditions, generation, now)),
+        members=_members(pool),
+        ready_members=f"{ready}/{len(pool.members)}",
+        url=f"http://{host}" + ("" if SERVICE_PORT == 80 else f":{SERVICE_PORT}"),
+        last_failure=_failure(pool, why, (before.last_failure, generation), now),
+    )
+
+
+def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]) -> _Pool:
+    own = [one for one in (*plan.foreign, *failures) if not one.sub_model]
+    members = judge_all(observed, plan, failures)
+    rejection = plan.pool_rejection or _template_rejection(own)
+    troubles = write_troubles([one for one in own if one.foreign])
+    spec = observed.pool.spec if observed.pool else None
+    return _Pool(
+        rejection=rejection,
+        suspended=bool(spec and spec.suspend),
+        least=spec.combination.min_members if spec else 1,
+        door=door_of(observed, plan, own),
+        members=members,
+        verdicts={name: verdict(member, plan.pool_rejection) for name, member in members.items()},
+        foreign=min(troubles, default=None),
+    )
+
+
+def _template_rejection(refused: Sequence[WriteFailure]) -> Rejection | None:
+    for one in sorted(refused, key=lambda one: (one.name, one.message)):
+        if one.kind == DEPLOYMENT and not one.foreign and "spec.template." in one.message:
+            message = f"{ROUTER_TEMPLATE}: the API server refuses the pods: {shortened(one.message, 900)}"
+            return Rejection(INVALID_POD_TEMPLATE, ROUTER_TEMPLATE, message)
+    return None
+
+
+def _verdict(pool: _Pool) -> Verdict:
+    if pool.rejection is not None:
+        return Verdict(False, pool.rejection.reason, pool.rejection.message, stalled=True)
+    if pool.suspended:
+        return Verdict(False, "Suspended", "it is suspended and runs no pods")
+    if pool.foreign is not None:
+        return Verdict(False, pool.foreign.reason, pool.foreign.message, stalled=True)
+    if not pool.accepted:
+        return _without_members(pool)
+    return _run_verdict(pool)
+
+
+def _run_verdict(pool: _Pool) -> Verdict:
+    if not pool.door.informed:
+        return Verdict(False, *why_not_informed(pool.door), under_way=True)
+    if pool.waiting:
+        return _waiting(pool)
+    if pool.anybody and not pool.door.open:
+        return Verdict(False, *why_not_open(pool.door), under_way=True)
+    return Verdict(True, "InferenceAnswered", _refused(pool, "all sub-models answered an inference"))
+
+
+def _without_members(pool: _Pool) -> Verdict:
+    if pool.refused:
+        return Verdict(False, "NoMemberAccepted", f"rejected: {listed(pool.refused)}", under_way=True)
+    return Verdict(False, "NoMembers", "no SubModel names this pool in its poolRef", under_way=True)
+
+
+def _waiting(pool: _Pool) -> Verdict:
+    waiting = [pool.verdicts[name] for name in pool.waiting]
+    reasons = ", ".join(sorted({one.reason for one in waiting}))
+    stalled = all(one.stalled for one in waiting)
+    under_way = not stalled and any(one.under_way for one in waiting)
+    message = _refused(pool, f"not ready: {listed(pool.waiting)} ({reasons})")
+    return Verdict(False, "MembersNotReady", message, under_way=under_way, stalled=stalled)
+
+
+def _refused(pool: _Pool, message: str) -> str:
+    return message + (f"; rejected: {listed(pool.refused)}" if pool.refused else "")
+
+
+def _statements(pool: _Pool, why: Verdict) -> Iterator[Statement]:
+    yield Statement("Ready", why.ready, why.reason, why.message)
+    yield _available(pool)
+    yield _progressing(why)
+    if pool.rejection is not None:
+        yield Statement("Accepted", False, pool.rejection.reason, pool.rejection.message)
+    else:
+        yield Statement("Accepted", True, "Accepted", "the spec can be served")
+    yield _members_ready(pool)
+    yield _router_ready(pool)
+    if why.under_way:
+        yield Statement("Reconciling", True, why.reason, why.message)
+    if why.stalled:
+        yield Statement("Stalled", True, why.reason, why.message)
+    if pool.suspended:
+        yield Statement("Suspended", True, "Suspended", "spec.suspend is true")
+
+
+def _available(pool: _Pool) -> Statement:
+    answering = [name for name, member in pool.members.items() if member.answering]
+    doors = any(pod.ready for pod in pool.door.pods) or answering
+    if doors and len(answering) >= pool.least:
+        return Statement("Available", True, "Answering", "enough sub-models take requests")
+    message = f"{len(answering)} sub-models take requests; combination.minMembers is {pool.least}"
+    return Statement("Available", False, "TooFewMembers", message)
+
+
+def _progressing(why: Verdict) -> Statement:
+    if why.under_way:
+        return Statement("Progressing", True, why.reason, why.message)
+    if why.ready:
+        return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")
+    return Statement("Progressing", False, why.reason, why.message)
+
+
+def _members_ready(pool: _Pool) -> Statement:
+    if not pool.accepted:
+        why = _without_members(pool)
+        return Statement("MembersReady", False, why.reason, why.message)
+    if pool.waiting:
+        return Statement("MembersReady", False, "MembersNotReady", _waiting(pool).message)
+    return Statement("MembersReady", True, "MembersReady", _refused(pool, "all sub-models are ready"))
+
+
+def _router_ready(pool: _Pool) -> Statement:
+    if pool.suspended:
+        return Statement("RouterReady", False, "Suspended", "no stand-by router is wanted")
+    if not pool.door.informed:
+        return Statement("RouterReady", False, *why_not_informed(pool.door))
+    if pool.anybody and not pool.door.open:
+        return Statement("RouterReady", False, *why_not_open(pool.door))
+    return Statement("RouterReady", True, "TableRead", "the stand-by routers have the current route table")
+
+
+def _members(pool: _Pool) -> tuple[MemberStatus, ...]:
+    return tuple(
+        MemberStatus(
+            name=name,
+            ready=pool.verdicts[name].ready,
+            reason=pool.verdicts[name].reason,
+            message=shortened(pool.verdicts[name].message, MAX_MESSAGE),
+            version=_version(member),
+            replicas=len(member.staying),
+            ready_replicas=len(member.answering),
+        )
+        for name, member in sorted(pool.members.items())[:MAX_MEMBERS]
+    )
+
+
+def _version(member: Member) -> str:
+    told = member.before.active_version if member.before else ""
+    heard = sorted({pod.model.version for pod in member.answering if pod.model and pod.model.version})
+    return (", ".join(heard) or (told if member.answering else ""))[:128]
+
+
+def _failure(
+    pool: _Pool, why: Verdict, told: tuple[LastFailure | None, int], now: Moment
+) -> LastFailure | None:
+    before, generation = told
+    if why.ready and before is not None and before.generation < generation:
+        before = None
+    failure = last_failure(pool.door.troubles, before, now, ready=pool.door.informed)
+    if failure is None or failure is before:
+        return before
+    return LastFailure(**failure.model_dump(by_alias=False), generation=generation)

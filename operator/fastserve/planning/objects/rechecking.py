@@ -1,0 +1,68 @@
+"""When to look again although no event tells: routers say how loading goes only when they are asked."""
+
+from collections.abc import Iterable
+
+from fastserve.api.meta import Conditions
+from fastserve.api.modelpool import ModelPoolStatus
+from fastserve.planning.objects.conditions import find
+from fastserve.planning.objects.decision import ObjectPlan
+from fastserve.planning.objects.door import door_of
+from fastserve.planning.objects.judging import Member, judge_all
+from fastserve.planning.objects.membership import EXAMPLES_MISSING
+from fastserve.planning.objects.moments import Moment, seconds_between
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.reading import read_status
+
+STEPS = ((30.0, 1.0), (120.0, 5.0), (600.0, 15.0))
+"""Not ready for less than so many seconds -> look again after so many."""
+SLOWEST = 30.0
+LOADING_AT_MOST = 5.0
+"""While a router answers and loads, its next word is never heard later than this."""
+
+
+def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | None:
+    """Seconds until the next look, None where all is at rest."""
+    if observed.pool is None:
+        return None
+    members = judge_all(observed, plan).values()
+    waits = [_member_wait(member, now) for member in members]
+    if plan.foreign:
+        waits.append(SLOWEST)
+    waits.append(_door_wait(observed, plan, members, now))
+    return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _member_wait(member: Member, now: Moment) -> float | None:
+    if member.rejection is not None:
+        waits = member.rejection.reason == EXAMPLES_MISSING
+        return _patience(_since(member), now) if waits else None
+    if member.ready or member.suspended or (member.replicas == 0 and not member.staying):
+        return None
+    wait = _patience(_since(member), now)
+    loads = [pod.load for pod in member.current if pod.load is not None and pod not in member.proved]
+    loading = any(load.phase != "FailedToLoad" for load in loads)
+    return min(wait, LOADING_AT_MOST) if loading else wait
+
+
+def _since(member: Member) -> str:
+    """When it was last ready, or first seen; empty where that is now."""
+    return _fell(member.before.conditions if member.before else ())
+
+
+def _fell(conditions: Conditions) -> str:
+    ready = find(conditions, "Ready")
+    return ready.last_transition_time if ready is not None and ready.status == "False" else ""
+
+
+def _patience(since: str, now: Moment) -> float:
+    age = seconds_between(since, now) if since else 0.0
+    return next((wait for limit, wait in STEPS if age < limit), SLOWEST)
+
+
+def _door_wait(observed: Observed, plan: ObjectPlan, members: Iterable[Member], now: Moment) -> float | None:
+    door = door_of(observed, plan)
+    anybody = any(member.answering for member in members)
+    if door.wanted == 0 or plan.pool_rejection is not None or (door.open if anybody else door.informed):
+        return None
+    before = read_status(observed.pool_manifest, ModelPoolStatus)
+    return _patience(_fell(before.conditions if before else ()), now)

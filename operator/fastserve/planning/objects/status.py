@@ -1,0 +1,126 @@
+"""The status of a sub-model: what is so, seen against what is wanted. Pure; the same seen twice says the
+same, word for word, so that nothing is written while nothing happens."""
+
+from collections.abc import Iterator, Sequence
+
+from fastserve.api.meta import LastFailure
+from fastserve.api.submodel import SubModelStatus
+from fastserve.planning.objects.conditions import Edition, Statement, conditions
+from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
+from fastserve.planning.objects.failures import last_failure
+from fastserve.planning.objects.happenings import Happening, events
+from fastserve.planning.objects.judging import Member, judge
+from fastserve.planning.objects.moments import Moment
+from fastserve.planning.objects.naming import member_selector
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.placements import placements
+from fastserve.planning.objects.pool_status import pool_status
+from fastserve.planning.objects.verdicts import Verdict, progress, verdict
+
+__all__ = ["Happening", "events", "pool_status", "sub_model_status"]
+
+
+def sub_model_status(
+    name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure], now: Moment
+) -> SubModelStatus:
+    """The status of the SubModel `name`, which must be in ``sub_models`` or ``unreadable``; `failures` are
+    the writes of this look that the API server did not take."""
+    member = judge(name, observed, plan, failures)
+    why = verdict(member, plan.pool_rejection)
+    before = member.before or SubModelStatus()
+    edition = Edition(before.conditions, member.generation, now)
+    active = sorted({one.version for one in placements(member) if one.phase == "Ready" and one.version})
+    selector = member_selector(observed.key.name, name)
+    return SubModelStatus(
+        observed_generation=member.generation,
+        conditions=conditions(_statements(member, why, observed.key.name), edition),
+        replicas=len(member.staying),
+        ready_replicas=len(member.answering),
+        selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
+        revision=member.revision or before.revision,
+        proved_revision=member.proof if member.was_proved else before.proved_revision,
+        active_version=", ".join(active)[:128],
+        target_version=_target_version(member),
+        placement=placements(member),
+        load=progress(member),
+        last_failure=failure_of(member, why, now),
+    )
+
+
+def _target_version(member: Member) -> str:
+    """The user's name for the weights, or what a router read from them, or the beginning of the digest."""
+    if member.target is None:
+        return ""
+    if member.target.version:
+        return member.target.version
+    read = sorted(pod.model.version for pod in member.proved if pod.model and pod.model.version)
+    known = member.before.target_version if member.before and member.was_proved else ""
+    return (read[0] if read else known or member.target.digest[:12])[:128]
+
+
+def failure_of(member: Member, why: Verdict, now: Moment) -> LastFailure | None:
+    """The last failure: what is wrong now, or what was, until a newer generation answers."""
+    before = member.before.last_failure if member.before else None
+    if why.ready and before is not None and before.generation < member.generation:
+        before = None
+    told = last_failure(member.troubles, before, now, ready=why.ready)
+    if told is None or told is before:
+        return before
+    return LastFailure(**told.model_dump(by_alias=False), generation=member.generation)
+
+
+def _statements(member: Member, why: Verdict, pool: str) -> Iterator[Statement]:
+    yield Statement("Ready", why.ready, why.reason, why.message)
+    yield _available(member)
+    yield _progressing(member, why)
+    yield _accepted(member, pool)
+    yield _placement_ready(member)
+    if why.under_way:
+        yield Statement("Reconciling", True, why.reason, why.message)
+    if why.stalled:
+        yield Statement("Stalled", True, why.reason, why.message)
+    if member.suspended:
+        yield Statement("Suspended", True, "Suspended", "spec.suspend of the sub-model or its pool is true")
+
+
+def _available(member: Member) -> Statement:
+    count = len(member.answering)
+    if count:
+        return Statement("Available", True, "Answering", f"{count} replicas take requests")
+    return Statement("Available", False, "NoReplicaAnswers", "no replica takes requests")
+
+
+def _progressing(member: Member, why: Verdict) -> Statement:
+    stuck = _stuck(member)
+    if not why.ready and stuck:
+        return Statement("Progressing", False, "ProgressDeadlineExceeded", stuck)
+    if why.under_way:
+        return Statement("Progressing", True, why.reason, why.message)
+    if why.ready:
+        return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")
+    return Statement("Progressing", False, why.reason, why.message)
+
+
+def _stuck(member: Member) -> str:
+    for condition in ((member.deployment or {}).get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return f"revision {member.revision} has made no progress for ten minutes"
+    return ""
+
+
+def _accepted(member: Member, pool: str) -> Statement:
+    if member.rejection is not None:
+        return Statement("Accepted", False, member.rejection.reason, member.rejection.message)
+    return Statement("Accepted", True, "Accepted", f"it is a member of pool {pool}")
+
+
+def _placement_ready(member: Member) -> Statement:
+    placed = [pod for pod in member.current if pod.node]
+    if member.replicas == 0:
+        return Statement("PlacementReady", True, "NothingToPlace", "no replicas are wanted")
+    if len(placed) >= member.replicas:
+        return Statement("PlacementReady", True, "Placed", "every replica has its node")
+    if member.unscheduled:
+        return Statement("PlacementReady", False, "Unschedulable", member.unscheduled)
+    message = f"{len(placed)} of {member.replicas} replicas have their node"
+    return Statement("PlacementReady", False, "PodsMissing", message)

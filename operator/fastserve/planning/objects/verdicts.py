@@ -1,0 +1,141 @@
+"""Why a sub-model is ready or not: the first rule that applies speaks.
+
+rejected -> suspended -> name taken -> ready -> something is wrong -> no node -> at zero, unproved
+-> old pods are still to go -> pods are being made, fetched, loaded, proved
+"""
+
+from dataclasses import dataclass
+
+from fastserve.api.meta import LoadProgress
+from fastserve.planning.objects.conditions import listed
+from fastserve.planning.objects.judging import Member
+from fastserve.planning.objects.membership import WAITING_HELPS
+from fastserve.planning.objects.pod_views import PodView
+from fastserve.planning.plan import Rejection
+
+PHASES = ("FailedToLoad", "Pending", "Fetching", "Loading", "Loaded")
+"""How far loading has come, the least advanced first."""
+_STEP = 50
+"""Parts in which the bytes of a load are told: a status that moved with every byte would be written with
+every look."""
+_UNKNOWN_STEP = 64 << 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether it is ready, and why. `under_way`: it comes by itself; `stalled`: waiting will not help."""
+
+    ready: bool
+    reason: str
+    message: str
+    under_way: bool = False
+    stalled: bool = False
+
+
+def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
+    """The one sentence on a sub-model."""
+    if member.rejection is not None:
+        waits = member.rejection.reason in WAITING_HELPS
+        return Verdict(
+            False, member.rejection.reason, member.rejection.message, under_way=waits, stalled=not waits
+        )
+    if member.suspended:
+        return Verdict(False, "Suspended", _suspended(member))
+    if member.ready and member.replicas == 0:
+        return Verdict(
+            True, "ScaledToZero", "no replicas are wanted; an inference was answered with this revision"
+        )
+    if member.ready:
+        return Verdict(
+            True,
+            "InferenceAnswered",
+            f"{member.replicas} of {member.replicas} replicas answered an inference",
+        )
+    if pool_rejection is not None:
+        return Verdict(False, "PoolRejected", f"its pool is rejected: {pool_rejection.message}")
+    return _not_ready(member)
+
+
+def _not_ready(member: Member) -> Verdict:
+    trouble = member.hopeless_write or member.trouble
+    if trouble is not None:
+        place = f"{trouble.pod}: " if trouble.pod else ""
+        stalled = member.stalled
+        return Verdict(False, trouble.reason, place + trouble.message, under_way=not stalled, stalled=stalled)
+    if member.unscheduled:
+        return Verdict(False, "Unschedulable", member.unscheduled, under_way=True)
+    if member.replicas == 0 and not member.staying:
+        return Verdict(
+            False,
+            "NotProved",
+            "no replicas are wanted, and no inference was ever answered with it",
+        )
+    if member.old:
+        names = listed({pod.revision for pod in member.old})
+        message = f"revision {member.revision} takes the place of {names}; {_count(member)}"
+        return Verdict(False, "RolloutInProgress", message, under_way=True)
+    if len(member.current) > member.replicas:
+        return Verdict(False, "ScalingDown", f"{member.replicas} replicas are wanted", under_way=True)
+    reason, message = _loading(member)
+    return Verdict(False, reason, f"{message}; {_count(member)}", under_way=True)
+
+
+def _count(member: Member) -> str:
+    return f"{len(member.proved)} of {member.replicas} replicas answered an inference"
+
+
+def _loading(member: Member) -> tuple[str, str]:
+    if not member.current:
+        return "PodsMissing", "the pods are being made"
+    load = progress(member)
+    phase = load.phase if load else "Pending"
+    words = {
+        "FailedToLoad": ("LoadFailed", "the model could not be loaded and is tried again"),
+        "Pending": ("PodsStarting", "the pods start"),
+        "Fetching": ("Fetching", "the model is fetched"),
+        "Loading": ("Loading", "the model is loaded"),
+        "Loaded": ("NotReady", "the model is loaded and does not answer yet"),
+    }
+    return words[phase]
+
+
+def _suspended(member: Member) -> str:
+    return "it is suspended; its last pods end" if member.staying else "it is suspended and runs no pods"
+
+
+def progress(member: Member) -> LoadProgress | None:
+    """How far loading has come: the least advanced pod's phase, the bytes of all pods. None where no router
+    has told anything and nothing is to run."""
+    loads = [pod.load for pod in member.current if pod.load is not None]
+    if member.replicas == 0:
+        return None
+    if not loads:
+        told = member.before.load if member.before else None
+        return told if told and any(pod.ready for pod in member.current) else LoadProgress()
+    total = sum(load.bytes_total for load in loads)
+    done = sum(load.bytes_done for load in loads)
+    silent = len(loads) < member.replicas
+    phases = [load.phase for load in loads] + (["Pending"] if silent and not member.ready else [])
+    return LoadProgress(
+        phase=min(phases, key=PHASES.index), bytes_done=_in_steps(done, total), bytes_total=total
+    )
+
+
+def _in_steps(done: int, total: int) -> int:
+    if total and done >= total:
+        return done
+    step = max(1, total // _STEP) if total else _UNKNOWN_STEP
+    return done - done % step
+
+
+def phase_of(pod: PodView, *, failed: bool) -> str:
+    """Pending, Fetching, Loading, Ready, Failed or Terminating."""
+    if pod.leaving:
+        return "Terminating"
+    if pod.ready:
+        return "Ready"
+    if failed or (pod.load is not None and pod.load.phase == "FailedToLoad"):
+        return "Failed"
+    if pod.load is None:
+        return "Pending"
+    return {"Pending": "Pending", "Fetching": "Fetching"}.get(pod.load.phase, "Loading")
