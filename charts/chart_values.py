@@ -132,6 +132,15 @@ class NetworkPolicy(Block):
     """Namespace of Prometheus; empty means pods labelled `app.kubernetes.io/name: prometheus` in any."""
 
 
+class ApiWrites(Block):
+    """How fast the operator writes."""
+
+    per_second: Annotated[int, Field(ge=1, le=1000000)] = 20
+    """Writes to the API server a second, for long."""
+    burst: Annotated[int, Field(ge=1, le=1000000)] = 40
+    """Writes at once."""
+
+
 class Monitor(Block):
     """A ServiceMonitor or PodMonitor of the Prometheus operator."""
 
@@ -217,6 +226,8 @@ class Values(Block):
     """The cluster's DNS domain, for the addresses in statuses."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """How much the operator logs."""
+    api_writes: ApiWrites = Field(default_factory=ApiWrites)
+    """How fast the operator writes; reads are not limited."""
     replicas: Annotated[int, Field(ge=0, le=8)] = 2
     """Operators; one of them acts, the others wait for its Lease."""
     resources: Free = Field(default_factory=_default_resources)

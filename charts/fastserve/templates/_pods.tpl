@@ -41,6 +41,10 @@ capabilities: {drop: [ALL]}
   value: {{ .Values.clusterDomain | quote }}
 - name: FASTSERVE_LISTEN
   value: "0.0.0.0:8082"
+- name: FASTSERVE_WRITES_PER_SECOND
+  value: {{ .Values.apiWrites.perSecond | quote }}
+- name: FASTSERVE_WRITE_BURST
+  value: {{ .Values.apiWrites.burst | quote }}
 - name: FASTSERVE_LOG_LEVEL
   value: {{ .Values.logLevel }}
 {{- end }}

@@ -2,7 +2,7 @@
 {{- define "fastserve.rules" -}}
 - apiGroups: [fastserve.io]
   resources: [modelpools, submodels]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [fastserve.io]
   resources: [modelpools/status, submodels/status]
   verbs: [patch]
@@ -28,10 +28,10 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 # Not used: held because Kubernetes lets nobody hand on, in the role of a pool's routers, what they lack.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

@@ -1,10 +1,13 @@
 """What a release consists of, rendered by the real helm."""
 
+import inspect
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from fastserve.controller import settings
 from helm_chart import CHART, NAMESPACE, ROOT, Manifest, of_kind, only, render, run_helm
 
 EVERYTHING: dict[str, Any] = {
@@ -150,7 +153,7 @@ def test_without_namespaces_the_operator_serves_all_by_a_cluster_role() -> None:
     rules = rules_of(only(manifests, "ClusterRole", "fastserve-operator"))
     writes = {"get", "list", "watch", "create", "patch", "delete"}
     assert rules["/services"] == rules["apps/deployments"] == writes
-    assert rules["fastserve.io/modelpools"] == {"get", "list", "watch"}, "it never writes a user's spec"
+    assert rules["fastserve.io/modelpools"] == {"list", "watch"}, "it never writes a user's spec"
     assert rules["fastserve.io/modelpools/status"] == {"patch"}
     assert not any("*" in name or "*" in verbs for name, verbs in rules.items())
     assert not {"/secrets", "/nodes", "/namespaces"} & set(rules)
@@ -194,6 +197,18 @@ def test_a_digest_wins_over_a_tag_and_an_empty_registry_is_none() -> None:
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert environment["FASTSERVE_ROUTER_IMAGE"] == "b.example/router:2"
     assert environment["FASTSERVE_TRITON_IMAGE"] == "fastserve-triton:0.1.0"
+
+
+def test_the_operator_is_told_every_setting_and_takes_each_as_it_is_told() -> None:
+    values = {**EVERYTHING, "watchNamespaces": ["a", "b"], "apiWrites": {"perSecond": 7}, "logLevel": "DEBUG"}
+    container = only(render(values), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    told = {entry["name"]: entry.get("value", "from-the-pod") for entry in container["env"]}
+    known = set(re.findall(r"FASTSERVE_[A-Z_]+", inspect.getsource(settings)))
+    assert set(told) == known
+    found = settings.settings_from(told)
+    assert (found.namespaces, found.writes.per_second, found.log_level) == (("a", "b"), 7, "DEBUG")
+    assert found.objects.images.pull_secrets == ("pull",)
+    assert found.listen.port == container["ports"][0]["containerPort"]
 
 
 def test_one_operator_has_no_disruption_budget() -> None:

@@ -24,6 +24,8 @@ CHANGED: dict[str, Any] = {
     "watchNamespaces": ["a"],
     "clusterDomain": "example.internal",
     "logLevel": "DEBUG",
+    "apiWrites.perSecond": 100,
+    "apiWrites.burst": 200,
     "replicas": 1,
     "resources": {"requests": {"cpu": "1"}},
     "priorityClassName": "high",
