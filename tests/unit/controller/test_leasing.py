@@ -5,11 +5,11 @@ import copy
 from contextlib import suppress
 
 import pytest
-from virtual_time import run_in_virtual_time
 
 from fastserve.api.objects import Kind, Manifest, ObjectKey
 from fastserve.controller.leasing import Leadership, LeaseLost, LeaseTimes
 from fastserve.errors import Conflict, NotFound, Unreachable
+from virtual_time import run_in_virtual_time
 
 KEY = ObjectKey("fastserve-system", "fastserve-operator")
 

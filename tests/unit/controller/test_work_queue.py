@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from virtual_time import run_in_virtual_time
 
 from fastserve.api.objects import ObjectKey
 from fastserve.controller.workqueue import Outcome, Pace, WorkQueue
 from fastserve.errors import Unreachable
+from virtual_time import run_in_virtual_time
 
 NEWS, SPORT = ObjectKey("default", "news"), ObjectKey("default", "sport")
 DONE = Outcome()
