@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastserve.api.objects import Kind, Manifest
-from fastserve.api.routes import RouteTable
+from fastserve.api.routes import RouteTable, Target
 from fastserve.planning.plan import Rejection
 
 
@@ -37,8 +37,12 @@ class Delete:
 
 @dataclass(frozen=True)
 class ObjectPlan:
-    """What one reconcile is to do. `revisions` and `targets` are the wanted revision and version digest by
-    sub-model; `recheck_after` is seconds until the next look where no event will tell."""
+    """What one reconcile is to do. `revisions` and `targets` are the wanted revision and the version that is
+    wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
+
+    `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
+    table. `foreign` are wanted names that were seen to be taken by others. With `pool_rejection` nothing is
+    applied and nothing changes for those that run."""
 
     apply: tuple[Apply, ...] = ()
     delete: tuple[Delete, ...] = ()
@@ -47,6 +51,9 @@ class ObjectPlan:
     table: RouteTable | None = None
     table_digest: str = ""
     revisions: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    foreign: tuple["WriteFailure", ...] = ()
     standby_revision: str = ""
     recheck_after: float | None = None
     because: str = ""

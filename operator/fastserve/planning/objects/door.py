@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.objects import CONFIG_MAP
 from fastserve.planning.objects.children import deployments_of
-from fastserve.planning.objects.conditions import holds
+from fastserve.planning.objects.conditions import holds, listed
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import Trouble, deployment_trouble, pod_troubles
 from fastserve.planning.objects.judging import write_troubles
@@ -20,7 +20,7 @@ from fastserve.planning.objects.reading import read_status
 @dataclass(frozen=True)
 class Door:
     """`wanted` stand-by routers; `pods` of any revision, `current` of the wanted one, `having_table` those
-    of them that have the wanted table."""
+    of them that have the wanted table and the prototypes of all its members."""
 
     wanted: int
     pods: tuple[PodView, ...]
@@ -63,7 +63,8 @@ def door_of(observed: Observed, plan: ObjectPlan, refused: Sequence[WriteFailure
 
 def _has_table(pod: PodView, observed: Observed, plan: ObjectPlan) -> bool:
     if pod.state is not None:
-        return bool(plan.table_digest) and pod.state.table_digest == plan.table_digest
+        current = bool(plan.table_digest) and pod.state.table_digest == plan.table_digest
+        return current and not _unselectable(pod, plan)
     # It was not heard this once. That it had this very table was heard before, if nothing was written since.
     before = read_status(observed.pool_manifest, ModelPoolStatus)
     name = routes_of_pool(observed.key.name)
@@ -71,7 +72,13 @@ def _has_table(pod: PodView, observed: Observed, plan: ObjectPlan) -> bool:
     return pod.ready and not rewritten and before is not None and holds(before.conditions, "RouterReady")
 
 
-def why_not_informed(door: Door) -> tuple[str, str]:
+def _unselectable(pod: PodView, plan: ObjectPlan) -> list[str]:
+    """Members whose meaning this router does not know yet."""
+    known = pod.state.prototype_keys if pod.state else {}
+    return [member.name for member in (plan.table.members if plan.table else ()) if member.name not in known]
+
+
+def why_not_informed(door: Door, plan: ObjectPlan) -> tuple[str, str]:
     """Reason and message for a door that lacks the table."""
     if door.trouble is not None:
         place = f"{door.trouble.pod}: " if door.trouble.pod else ""
@@ -83,6 +90,9 @@ def why_not_informed(door: Door) -> tuple[str, str]:
         return "PodsMissing", "the pods of the stand-by routers are being made"
     if any(pod.state is None for pod in door.current):
         return "PodsStarting", "the stand-by routers start"
+    if any(pod.state is not None and pod.state.table_digest == plan.table_digest for pod in door.current):
+        names = {name for pod in door.current for name in _unselectable(pod, plan)}
+        return "PrototypesMissing", f"no prototypes yet of {listed(names)}"
     return "TableNotRead", "the stand-by routers have not read the current route table yet"
 
 

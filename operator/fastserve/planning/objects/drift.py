@@ -34,11 +34,21 @@ def needs_apply(live: Manifest, wanted: Manifest) -> str:
 def owned_fields(live: Manifest) -> Fields:
     """The fields that our applies set, in all versions of the API together."""
     owned: dict[str, Any] = {}
+    for entry in _applied(live):
+        owned = _merged(owned, entry.get("fieldsV1") or {})
+    return owned
+
+
+def applied_at(live: Manifest) -> str:
+    """When an apply of ours last changed it (RFC 3339); empty where none did."""
+    return max((str(entry.get("time", "")) for entry in _applied(live)), default="")
+
+
+def _applied(live: Manifest) -> Iterator[Mapping[str, Any]]:
     for entry in live["metadata"].get("managedFields") or ():
         ours = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         if ours and not entry.get("subresource"):
-            owned = _merged(owned, entry.get("fieldsV1") or {})
-    return owned
+            yield entry
 
 
 def _merged(one: Fields, other: Fields) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastserve.api.identity import API_VERSION, GROUP
+from fastserve.api.identity import GROUP
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Manifest
 
 OUR_KINDS = (MODEL_POOL.name, SUB_MODEL.name)
@@ -32,13 +32,12 @@ def _is_ours(reference: Mapping[str, Any]) -> bool:
     return group == GROUP and reference.get("kind") in OUR_KINDS
 
 
-def owner_manifest(owner: Owner) -> Manifest:
-    """As much of the owner as an owner reference needs."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": owner.kind,
-        "metadata": {"name": owner.name, "uid": owner.uid},
-    }
+def controller_of(live: Manifest) -> str:
+    """Whose an object is, in words."""
+    for reference in live.get("metadata", {}).get("ownerReferences") or ():
+        if reference.get("controller"):
+            return f"controlled by {reference.get('kind')} {reference.get('name')}"
+    return "controlled by nobody"
 
 
 def uid_of(manifest: Manifest | None) -> str:

@@ -32,7 +32,7 @@ MAX_MEMBERS = 1000
 
 @dataclass(frozen=True)
 class _Pool:
-    """Everything that the pool's status is made of."""
+    """Everything that the pool's status is made of; `uninformed` is why the door would lack the table."""
 
     rejection: Rejection | None
     suspended: bool
@@ -41,6 +41,7 @@ class _Pool:
     members: Mapping[str, Member]
     verdicts: Mapping[str, Verdict]
     foreign: Trouble | None
+    uninformed: tuple[str, str]
 
     @property
     def accepted(self) -> list[str]:
@@ -92,11 +93,13 @@ def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]
     rejection = plan.pool_rejection or _template_rejection(own)
     troubles = write_troubles([one for one in own if one.foreign])
     spec = observed.pool.spec if observed.pool else None
+    door = door_of(observed, plan, own)
     return _Pool(
         rejection=rejection,
         suspended=bool(spec and spec.suspend),
         least=spec.combination.min_members if spec else 1,
-        door=door_of(observed, plan, own),
+        door=door,
+        uninformed=why_not_informed(door, plan),
         members=members,
         verdicts={name: verdict(member, plan.pool_rejection) for name, member in members.items()},
         foreign=min(troubles, default=None),
@@ -125,7 +128,7 @@ def _verdict(pool: _Pool) -> Verdict:
 
 def _run_verdict(pool: _Pool) -> Verdict:
     if not pool.door.informed:
-        return Verdict(False, *why_not_informed(pool.door), under_way=True)
+        return Verdict(False, *pool.uninformed, under_way=True)
     if pool.waiting:
         return _waiting(pool)
     if pool.anybody and not pool.door.open:
@@ -200,7 +203,7 @@ def _router_ready(pool: _Pool) -> Statement:
     if pool.suspended:
         return Statement("RouterReady", False, "Suspended", "no stand-by router is wanted")
     if not pool.door.informed:
-        return Statement("RouterReady", False, *why_not_informed(pool.door))
+        return Statement("RouterReady", False, *pool.uninformed)
     if pool.anybody and not pool.door.open:
         return Statement("RouterReady", False, *why_not_open(pool.door))
     return Statement("RouterReady", True, "TableRead", "the stand-by routers have the current route table")

@@ -4,18 +4,22 @@ from collections.abc import Iterable
 
 from fastserve.api.meta import Conditions
 from fastserve.api.modelpool import ModelPoolStatus
+from fastserve.api.objects import CONFIG_MAP
 from fastserve.planning.objects.conditions import find
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.door import door_of
+from fastserve.planning.objects.drift import applied_at
 from fastserve.planning.objects.judging import Member, judge_all
 from fastserve.planning.objects.membership import EXAMPLES_MISSING
 from fastserve.planning.objects.moments import Moment, seconds_between
+from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.reading import read_status
 
 STEPS = ((30.0, 1.0), (120.0, 5.0), (600.0, 15.0))
 """Not ready for less than so many seconds -> look again after so many."""
 SLOWEST = 30.0
+TABLE_NEWS = 600.0
 LOADING_AT_MOST = 5.0
 """While a router answers and loads, its next word is never heard later than this."""
 
@@ -26,10 +30,20 @@ def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | 
         return None
     members = judge_all(observed, plan).values()
     waits = [_member_wait(member, now) for member in members]
+    waits.append(_table_wait(observed, now))
     if plan.foreign:
         waits.append(SLOWEST)
     waits.append(_door_wait(observed, plan, members, now))
     return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _table_wait(observed: Observed, now: Moment) -> float | None:
+    """A new table makes routers compute prototypes, which they tell when they are asked. Of a table that is
+    old enough nothing more will come."""
+    live = observed.child(CONFIG_MAP, routes_of_pool(observed.key.name))
+    written = applied_at(live) if live else ""
+    age = seconds_between(written, now) if written else TABLE_NEWS
+    return _patience(written, now) if age < TABLE_NEWS else None
 
 
 def _member_wait(member: Member, now: Moment) -> float | None:

@@ -1,0 +1,126 @@
+"""Pods of a pool as the status sees them: what Kubernetes says of each and what its router says of itself."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL, SUBMODEL_LABEL
+from fastserve.api.meta import LoadProgress
+from fastserve.api.objects import Manifest
+from fastserve.api.state import ModelState, RouterState
+from fastserve.planning.objects.naming import MEMBER, STANDBY
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.owners import is_leaving, uid_of
+
+
+@dataclass(frozen=True)
+class PodView:
+    """One pod. `state` is None where its router did not answer."""
+
+    raw: Manifest
+    state: RouterState | None
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["metadata"]["name"])
+
+    @property
+    def revision(self) -> str:
+        return str((self.raw["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
+
+    @property
+    def node(self) -> str:
+        return str((self.raw.get("spec") or {}).get("nodeName", ""))
+
+    @property
+    def leaving(self) -> bool:
+        return is_leaving(self.raw)
+
+    @property
+    def ended(self) -> bool:
+        """Whether none of its containers will ever run again, as of an evicted pod."""
+        return self._status.get("phase") in ("Failed", "Succeeded")
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests: its router's readiness, as the kubelet saw it last."""
+        return self.condition("Ready").get("status") == "True" and not self.leaving and not self.ended
+
+    @property
+    def model(self) -> ModelState | None:
+        return self.state.model if self.state else None
+
+    @property
+    def load(self) -> LoadProgress | None:
+        return self.model.load if self.model else None
+
+    @property
+    def unscheduled(self) -> str:
+        """Why it has no node, in the scheduler's own words."""
+        condition = self.condition("PodScheduled")
+        return str(condition.get("message", "")) if condition.get("status") == "False" else ""
+
+    @property
+    def containers(self) -> tuple[Mapping[str, Any], ...]:
+        """Statuses of its containers, the sidecar first."""
+        status = self._status
+        return (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+
+    @property
+    def _status(self) -> Mapping[str, Any]:
+        return self.raw.get("status") or {}
+
+    @property
+    def reason(self) -> str:
+        return str(self._status.get("reason", ""))
+
+    @property
+    def message(self) -> str:
+        return str(self._status.get("message", ""))
+
+    def condition(self, kind: str) -> Mapping[str, Any]:
+        """The pod's condition of that type; empty where it has none."""
+        found = (one for one in self._status.get("conditions") or () if one.get("type") == kind)
+        return next(found, {})
+
+    def answers_with(self, digest: str) -> bool:
+        """Whether its router says that an inference of this very version was answered."""
+        model = self.model
+        return (
+            self.ready
+            and self.state is not None
+            and self.state.ready
+            and model is not None
+            and model.digest == digest
+            and model.load.phase == "Loaded"
+        )
+
+
+def member_pods(observed: Observed, sub_model: str) -> tuple[PodView, ...]:
+    """Pods of one sub-model by name, without those that ended."""
+    return tuple(
+        pod for pod in _views(observed, MEMBER) if _label(pod, SUBMODEL_LABEL) == sub_model and not pod.ended
+    )
+
+
+def ended_pods(observed: Observed, sub_model: str) -> tuple[PodView, ...]:
+    """Pods of one sub-model that ended, as evicted ones do; Kubernetes keeps them for a while."""
+    return tuple(
+        pod for pod in _views(observed, MEMBER) if _label(pod, SUBMODEL_LABEL) == sub_model and pod.ended
+    )
+
+
+def standby_pods(observed: Observed) -> tuple[PodView, ...]:
+    """The pool's stand-by routers by name."""
+    return tuple(pod for pod in _views(observed, STANDBY) if not pod.ended)
+
+
+def _views(observed: Observed, role: str) -> Iterator[PodView]:
+    for _, raw in sorted(observed.pods.items()):
+        pod = PodView(raw, observed.states.get(uid_of(raw)))
+        if _label(pod, ROLE_LABEL) == role:
+            yield pod
+
+
+def _label(pod: PodView, key: str) -> str:
+    return str((pod.raw["metadata"].get("labels") or {}).get(key, ""))

@@ -1,0 +1,64 @@
+"""From one revision to the next: which Deployments are made, which go, and when.
+
+    with surge      (CPU members, stand-by routers): make the new one, keep the old until the new one is
+                    available, then delete the old; somebody always answers
+    without surge   (GPU members): delete the old one, then make the new; no GPU is asked for twice
+    nothing to run  (at zero, suspended): make the new one, delete the old
+
+One step per look: each step is made of what is observed, and nothing is remembered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastserve.api.objects import Manifest
+from fastserve.planning.objects.owners import is_leaving
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a workload is to come: its wanted revision and replicas, and whether the next revision may run
+    beside the old one."""
+
+    revision: str
+    replicas: int
+    surge: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """`make`: the wanted revision's Deployment is to be there now. `leave`: older revisions whose
+    Deployments go now; `stay`: those that still serve."""
+
+    make: bool
+    leave: tuple[str, ...] = ()
+    stay: tuple[str, ...] = ()
+
+
+def next_step(course: Course, live: Mapping[str, Manifest]) -> Step:
+    """What to do next; `live` are the workload's own Deployments by revision."""
+    older = tuple(sorted(revision for revision in live if revision != course.revision))
+    wanted = live.get(course.revision)
+    if course.surge:
+        if course.replicas == 0 or (wanted is not None and available(wanted, course.replicas)):
+            return Step(make=True, leave=older)
+        return Step(make=True, stay=older)
+    return Step(make=wanted is not None or not older, leave=older)
+
+
+def available(deployment: Manifest, replicas: int) -> bool:
+    """Whether as many of its pods as wanted answer, by its controller's word on what it was last told."""
+    status = deployment.get("status") or {}
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 1)
+    return (
+        seen
+        and not is_leaving(deployment)
+        and deployment.get("spec", {}).get("replicas", 1) >= replicas
+        and status.get("availableReplicas", 0) >= replicas
+    )
+
+
+def kept_revisions(current: str, numbers: Mapping[str, int]) -> set[str]:
+    """Of the ControllerRevisions, by revision, the current one and the one before it."""
+    before = sorted((revision for revision in numbers if revision != current), key=lambda r: (numbers[r], r))
+    return {current, *before[-1:]}
