@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,15 +17,11 @@ from fastserve.api.submodel import SubModel
 from fastserve.planning.objects.compute import layered
 from fastserve.planning.objects.settings import ImageSet, ObjectSettings
 from fastserve.planning.objects.template import (
-    member_revision,
     member_template,
-    standby_revision,
     standby_template,
 )
 from fastserve.planning.objects.workloads import (
-    controller_revision,
     deployment,
-    kept_template,
     member_workload,
     standby_workload,
 )
@@ -252,93 +247,6 @@ def test_the_last_layer_that_names_a_resource_decides_request_and_limit() -> Non
     ) == {"requests": {"cpu": "1"}, "limits": {"memory": "64Mi", "cpu": "2"}}
 
 
-UNCHANGED: dict[str, dict[str, Any]] = {
-    "version": {"model": {"storageUri": "hf://owner/model", "version": "2"}},
-    "storageUri": {"model": {"storageUri": "hf://owner/another"}},
-    "digest": {"model": {"storageUri": "hf://owner/model", "digest": "sha256:" + "0" * 64}},
-    "examples": {"examples": ["another text"]},
-    "description": {"description": "another"},
-    "engine": {"engine": {"maxBatchSize": 8, "maxTokens": 64}},
-    "Custom": {"engine": {"type": "Custom", "labels": ["a"]}},
-    "replicas": {"replicas": 5},
-    "suspend": {"suspend": True},
-    "defaults that are written": {"podTemplate": {"labels": {}, "tolerations": [], "resources": {}}},
-}
-CHANGED: dict[str, dict[str, Any]] = {
-    "gpu": {"gpu": {}},
-    "gpu.resourceName": {"gpu": {"resourceName": "amd.com/gpu"}},
-    "gpu.product": {"gpu": {"product": "H100"}},
-    "gpu.memory": {"gpu": {"memory": "80G"}},
-    "parallelism.tensor": {"parallelism": {"tensor": 2}},
-    "credentials": {"model": {"storageUri": "hf://owner/model", "credentials": {"secretName": "s"}}},
-    "sizeLimit": {"model": {"storageUri": "hf://owner/model", "sizeLimit": "1Gi"}},
-    "claim": {"model": {"storageUri": "pvc://claim/path"}},
-    "another path on the claim": {"model": {"storageUri": "pvc://claim/other"}},
-    "another claim": {"model": {"storageUri": "pvc://other/path"}},
-    "labels": {"podTemplate": {"labels": {"a": "b"}}},
-    "annotations": {"podTemplate": {"annotations": {"a": "b"}}},
-    "nodeSelector": {"podTemplate": {"nodeSelector": {"a": "b"}}},
-    "tolerations": {"podTemplate": {"tolerations": [{"operator": "Exists"}]}},
-    "affinity": {"podTemplate": {"affinity": {"podAffinity": {}}}},
-    "topologySpreadConstraints": {"podTemplate": {"topologySpreadConstraints": [{"maxSkew": 1}]}},
-    "priorityClassName": {"podTemplate": {"priorityClassName": "x"}},
-    "runtimeClassName": {"podTemplate": {"runtimeClassName": "x"}},
-    "schedulerName": {"podTemplate": {"schedulerName": "x"}},
-    "serviceAccountName": {"podTemplate": {"serviceAccountName": "x"}},
-    "imagePullSecrets": {"podTemplate": {"imagePullSecrets": [{"name": "x"}]}},
-    "resources": {"podTemplate": {"resources": {"limits": {"cpu": "1"}}}},
-    "env": {"podTemplate": {"env": [{"name": "A", "value": "b"}]}},
-}
-
-
-def member(**spec: Any) -> SubModel:
-    return sub_model("sport", **{"model": {"storageUri": "hf://owner/model"}, **spec})
-
-
-@pytest.mark.parametrize("field", UNCHANGED)
-def test_the_revision_stays_when_pods_stay_as_they_are(field: str) -> None:
-    assert member_revision(pool(), member(**UNCHANGED[field])) == member_revision(pool(), member())
-    template = member_template(pool(), member(**UNCHANGED[field]), SETTINGS)
-    assert template == member_template(pool(), member(), SETTINGS)
-
-
-def test_every_field_that_shapes_pods_makes_a_revision_of_its_own() -> None:
-    revisions = {field: member_revision(pool(), member(**spec)) for field, spec in CHANGED.items()}
-    assert len({*revisions.values(), member_revision(pool(), member())}) == len(CHANGED) + 1
-
-
-def test_every_revision_field_of_a_pod_template_is_in_the_table() -> None:
-    written = {spec_field for spec in CHANGED.values() for spec_field in spec.get("podTemplate", {})}
-    assert written == {field.alias for field in type(member().spec.pod_template).model_fields.values()}
-
-
-def test_other_images_make_other_templates_and_the_same_revision() -> None:
-    newer = replace(SETTINGS, images=ImageSet("router:2", "triton:2"))
-    before, after = (member_template(pool(), member(), settings) for settings in (SETTINGS, newer))
-    assert before["metadata"] == after["metadata"]
-    assert container(after, "triton")["image"] == "triton:2"
-
-
-@pytest.mark.parametrize(
-    ("field", "members_too"),
-    [({"resources": {"limits": {"cpu": "1"}}}, True), ({"podTemplate": {"nodeSelector": {"a": "b"}}}, False)],
-)
-def test_what_the_pool_says_of_routers_reaches_the_pods_it_is_about(
-    field: dict[str, Any], members_too: bool
-) -> None:
-    before, after = pool(), pool(router=field)
-    assert standby_revision(before) != standby_revision(after)
-    changed = member_revision(before, member()) != member_revision(after, member())
-    assert changed is members_too
-
-
-def test_members_and_limits_of_a_pool_leave_its_standby_pods_alone() -> None:
-    other = pool(
-        selection={"topK": 4}, suspend=True, router={"standbyReplicas": 3, "limits": {"maxQueue": 1}}
-    )
-    assert standby_template(pool(), SETTINGS) == standby_template(other, SETTINGS)
-
-
 def test_the_settings_of_a_sidecar_are_the_ones_of_the_contract() -> None:
     one = sub_model("sport", model={"storageUri": "s3://bucket/x", "credentials": {"secretName": "keys"}})
     assert settings_of(member_template(pool(), one, SETTINGS)) == {
@@ -411,21 +319,3 @@ def test_pull_secrets_of_all_pods_come_after_the_users_own() -> None:
     one = sub_model(podTemplate={"imagePullSecrets": [{"name": "own"}, {"name": "registry"}]})
     secrets = member_template(pool(), one, SETTINGS)["spec"]["imagePullSecrets"]
     assert secrets == [{"name": "own"}, {"name": "registry"}]
-
-
-def test_gpus_are_not_asked_for_twice_while_a_pod_takes_anothers_place() -> None:
-    def strategy(**spec: Any) -> Iterator[str]:
-        one = sub_model(**spec)
-        made = deployment(member_workload(pool(), one, member_template(pool(), one, SETTINGS), 1))
-        yield made["spec"]["strategy"]["type"]
-
-    assert [*strategy(gpu={}), *strategy()] == ["Recreate", "RollingUpdate"]
-
-
-def test_a_controller_revision_keeps_the_template_under_its_deployments_name() -> None:
-    template = member_template(pool(), sub_model(), SETTINGS)
-    workload = member_workload(pool(), sub_model(), template, 1)
-    kept = controller_revision(workload, 3)
-    assert kept["metadata"] == deployment(workload)["metadata"]
-    assert kept["revision"] == 3
-    assert kept_template(json.loads(json.dumps(kept))) == template
