@@ -84,7 +84,7 @@ def _lost(value: Any, owned: Fields, path: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _lost_field(key: str, inner: Any, owned: Fields, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    if inner is None:
+    if inner is None or inner == []:  # of an empty list there is nothing that anybody could own
         return
     below = owned.get(f"f:{key}")
     if below is None:
