@@ -9,6 +9,8 @@ from typing import Final
 _KNOWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _LOUD: Final = ("kopf", "aiohttp", "asyncio")
 """Libraries that are heard from WARNING up."""
+_IDLE: Final = "kopf._core.reactor.running"
+"""Warns at each start that signals are not its own: they are ours."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,3 +43,4 @@ def log_to_stderr(instance: str, level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _LOUD:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger(_IDLE).setLevel(logging.ERROR)

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 
 from fastserve.api.objects import ObjectKey
@@ -17,6 +23,7 @@ class Metrics:
     """All metrics, in a registry of their own. `depth` tells the length of the work queue."""
 
     def __init__(self, vitals: Vitals, depth: Callable[[], int]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside each counter helps nobody
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Moment(vitals, depth))

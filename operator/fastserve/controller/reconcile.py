@@ -3,6 +3,7 @@
 One look at one pool. It keeps nothing: the next look reads all it needs.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from fastserve.planning.objects.plan import plan_objects
 from fastserve.planning.objects.reading import read_observed
 from fastserve.planning.objects.settings import ObjectSettings
 
+LOG = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 REFUSED_AGAIN: Final = 30.0
 """Seconds: what the API server refuses may be the quota of now."""
@@ -79,6 +81,9 @@ class Reconciler:
         return written
 
     async def _write(self, namespace: str, one: Apply | Delete) -> None:
+        did = "delete" if isinstance(one, Delete) else "create" if one.create else "apply"
+        place = {"namespace": namespace, "object": f"{one.kind.name}/{one.name}", "reason": did.capitalize()}
+        LOG.info("%s: %s", did, one.because, extra=place)
         if isinstance(one, Delete):
             await self._cluster.delete(one.kind, ObjectKey(namespace, one.name), one.uid)
         else:
