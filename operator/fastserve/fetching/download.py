@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 from tenacity.nap import sleep_using_event
 
 from fastserve.errors import SizeLimitExceeded, SourceChanged, SourceUnavailable
@@ -40,7 +40,8 @@ class Patience:
 
         return Retrying(
             stop=gave_up,
-            wait=wait_exponential_jitter(self.first_seconds, self.longest_seconds, jitter=self.first_seconds),
+            wait=wait_exponential(self.first_seconds, self.longest_seconds)
+            + wait_random(0, self.first_seconds),
             retry=retry_if_exception_type(BrokenOff),
             sleep=sleep_using_event(stop),
             reraise=True,

@@ -1,9 +1,11 @@
 """``s3://`` and ``gs://``: every object below a prefix, or the one object that the URI names."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 DEFAULT_REGION = "us-east-1"
+_STATUS = re.compile(r"status code: (\d{3})")
+_NOT_FOUND = "the bucket or the prefix does not exist: check the URI"
+_REFUSED = "the bucket refuses access: name a Secret in spec.model.credentials that may list and read it"
 # The download tries again by itself, and resumes; here only what a connection loses now and then.
 _RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=20)}
 
@@ -51,17 +56,25 @@ class ObjectFolder:
 
     def listing(self) -> Listing:
         """What lies below the prefix; the object itself where the prefix is one."""
+        try:
+            with _mapped_faults():
+                files = files_below(self._prefix, self._found())
+        except SourceNotFound:  # some services have no answer for a prefix without objects
+            files = ()
+        if files:
+            return Listing(files, _revision(files))
+        if not self._prefix:
+            raise SourceNotFound("the bucket is empty or does not exist: check the URI")
         with _mapped_faults():
-            found: list[ObjectMeta] = []
-            for batch in obstore.list(self._store, prefix=self._prefix or None):
-                found += batch
-                if len(found) > MAX_FILES:
-                    raise SizeLimitExceeded(f"more than {MAX_FILES} objects: name the model's own prefix")
-            if files := files_below(self._prefix, found):
-                return Listing(files, _revision(files))
-            if not self._prefix:
-                raise SourceNotFound("the bucket is empty: check the URI")
             return _single(obstore.head(self._store, self._prefix))
+
+    def _found(self) -> "list[ObjectMeta]":
+        found: list[ObjectMeta] = []
+        for batch in obstore.list(self._store, prefix=self._prefix or None):
+            found += batch
+            if len(found) > MAX_FILES:
+                raise SizeLimitExceeded(f"more than {MAX_FILES} objects: name the model's own prefix")
+        return found
 
     @contextmanager
     def read(self, file: RemoteFile, offset: int) -> Iterator[Body]:
@@ -148,18 +161,31 @@ def _mapped_faults() -> Iterator[None]:
     """obstore's errors as ours. Their text holds addresses, so it is left out."""
     try:
         yield
-    except NotFoundError as error:
-        raise SourceNotFound("the bucket or the prefix does not exist: check the URI") from error
+    except (FileNotFoundError, NotFoundError) as error:
+        raise SourceNotFound(_NOT_FOUND) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise Unauthorized(
-            "the bucket refuses access: name a Secret in spec.model.credentials that may list and read it"
-        ) from error
+        raise Unauthorized(_REFUSED) from error
     except PreconditionError as error:
         raise SourceChanged("an object changed while it was fetched: start again") from error
     except InvalidPathError as error:
         raise SourceUnavailable("an object's name is no path: rename it") from error
     except BaseError as error:
-        raise BrokenOff(type(error).__name__) from error
+        raise _by_status(str(error)) from error
+
+
+def _by_status(text: str) -> Exception:
+    """Of some requests obstore tells the status in words only."""
+    match = _STATUS.search(text)
+    status = int(match.group(1)) if match else 0
+    if status == HTTPStatus.NOT_FOUND:
+        return SourceNotFound(_NOT_FOUND)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Unauthorized(_REFUSED)
+    if status == HTTPStatus.BAD_REQUEST:
+        return SourceUnavailable(
+            f"the bucket refuses the request (status {status}): check AWS_REGION and the endpoint"
+        )
+    return BrokenOff(f"status {status}" if status else "no connection, or it broke")
 
 
 def _single(meta: "ObjectMeta") -> Listing:

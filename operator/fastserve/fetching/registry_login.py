@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from urllib.parse import urlsplit
 
 import httpx2
@@ -10,8 +11,9 @@ import msgspec
 from fastserve.api.uris import Source
 from fastserve.errors import InvalidSpec, SourceUnavailable
 from fastserve.fetching.credentials import Credentials
-from fastserve.fetching.web import check_status, is_loopback
+from fastserve.fetching.web import check_status, is_loopback, mapped_faults
 
+TOKEN_SECONDS = 45.0
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -30,24 +32,40 @@ class DockerConfig(msgspec.Struct, frozen=True):
 
 
 class Login:
-    """Answers a registry's challenge; `headers` are those of every request after it."""
+    """Answers a registry's challenge; `headers` are those of every request after it.
+
+    Tokens live a minute at least, and some no longer: an older one is exchanged before it is used.
+    """
 
     def __init__(self, client: httpx2.Client, source: Source, credentials: Credentials) -> None:
         self._client = client
         self._source = source
         self._basic = basic_of(credentials.get(".dockerconfigjson"), source.place)
-        self.headers: dict[str, str] = {}
+        self._challenge: dict[str, str] = {}
+        self._authorization = ""
+        self._since = 0.0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries; nothing before there was a challenge."""
+        if self._challenge and time.monotonic() - self._since > TOKEN_SECONDS:
+            self._take_token()
+        return {"Authorization": self._authorization} if self._authorization else {}
 
     def wanted(self, response: httpx2.Response) -> bool:
         """Take up the challenge of a refusal; whether asking again makes sense."""
         challenge = response.headers.get("WWW-Authenticate", "")
-        if response.status_code != httpx2.codes.UNAUTHORIZED or self.headers:
+        if response.status_code != httpx2.codes.UNAUTHORIZED or self._authorization:
             return False
         if challenge.lower().startswith("bearer"):
-            self.headers = {"Authorization": f"Bearer {self._token(dict(_PARAMETER.findall(challenge)))}"}
+            self._challenge = dict(_PARAMETER.findall(challenge))
+            self._take_token()
         elif self._basic:
-            self.headers = {"Authorization": f"Basic {self._basic}"}
-        return bool(self.headers)
+            self._authorization = f"Basic {self._basic}"
+        return bool(self._authorization)
+
+    def _take_token(self) -> None:
+        self._authorization, self._since = f"Bearer {self._token(self._challenge)}", time.monotonic()
 
     def _token(self, challenge: dict[str, str]) -> str:
         realm = urlsplit(challenge.get("realm", ""))
@@ -58,7 +76,8 @@ class Login:
             "scope": challenge.get("scope") or f"repository:{self._source.path}:pull",
         }
         headers = {"Authorization": f"Basic {self._basic}"} if self._basic else {}
-        response = self._client.get(realm.geturl(), params=asked, headers=headers)
+        with mapped_faults():
+            response = self._client.get(realm.geturl(), params=asked, headers=headers)
         check_status(response)
         answer = msgspec.json.decode(response.content, type=dict[str, object])
         return str(answer.get("token") or answer.get("access_token") or "")

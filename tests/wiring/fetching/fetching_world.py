@@ -47,6 +47,7 @@ class Served:
     seconds_per_chunk: float = 0.0
     authorization: str = ""
     redirect: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class FileServer:
@@ -79,6 +80,9 @@ class FileServer:
             def do_GET(self) -> None:
                 world.answer(self)
 
+            def do_HEAD(self) -> None:  # refusals only: those have no body
+                world.answer(self)
+
             def log_message(self, *args: object) -> None:
                 pass
 
@@ -94,6 +98,8 @@ class FileServer:
             to.send_response(status)
             if served is not None and served.redirect:
                 to.send_header("Location", served.redirect)
+            for key, value in served.headers.items() if served is not None else ():
+                to.send_header(key, value)
             to.send_header("Content-Length", "0")
             to.end_headers()
             return

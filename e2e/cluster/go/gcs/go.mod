@@ -1,4 +1,4 @@
-module fastserve.io/e2e/gcs
+module fastserve.io/e2e/cluster/gcs
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module fastserve.io/e2e/registry
+module fastserve.io/e2e/cluster/registry
 
 go 1.26.0
 

@@ -1,3 +1,4 @@
+// A registry of images and artefacts, for tests: the reference implementation with its file system store.
 package main
 
 import (
@@ -5,6 +6,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry"
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	_ "github.com/distribution/distribution/v3/registry/auth/silly"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 )
 
