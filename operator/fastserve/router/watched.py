@@ -25,8 +25,8 @@ from fastserve.router.settings import ClusterPlace
 TABLE_KEY = "routes.json"
 FIRST_PAUSE_SECONDS = 0.5
 MOST_PAUSE_SECONDS = 10.0
-FIRST_ASK_SECONDS = 1.0
-MOST_ASK_SECONDS = 10.0
+FIRST_ASK_SECONDS = 0.5
+MOST_ASK_SECONDS = 4.0
 """Between two looks for prototypes that are missing."""
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,10 @@ class WatchedTable:
         self._place = place
         self._text: str | None = None
         self._fresh = False
-        self._why: ClusterError = Unreachable("the Kubernetes API has not answered yet")
+        self._why: ClusterError | None = None
 
     def changed(self) -> str | None:
-        if self._text is None:
+        if self._text is None and self._why is not None:
             raise self._why
         if not self._fresh:
             return None

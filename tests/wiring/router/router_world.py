@@ -20,11 +20,12 @@ import numpy as np
 
 from fastserve.api.engine import EngineReport
 from fastserve.api.identity import digest_of, triton_model_name
+from fastserve.cluster.port import Reads
 from fastserve.errors import BackendUnavailable
 from fastserve.router.answers import Answer
 from fastserve.router.app import Doors, PortTaken, Router
 from fastserve.router.protocol import HttpServer, Request
-from fastserve.router.settings import RouterSettings
+from fastserve.router.settings import ClusterPlace, RouterSettings
 from fastserve.router.triton import load_failure
 from fastserve.router.upstream import Reply, Upstream
 
@@ -34,6 +35,9 @@ TOPICS = {
     "kitchen": ("how long to boil an egg", "recipe for tomato soup", "what can i cook tonight"),
 }
 LABELS = {"banking": ("balance", "transfer"), "travel": ("flight", "hotel"), "kitchen": ("cook", "flight")}
+
+PLACE = ClusterPlace("team-a", "assistant-p-routes")
+NO_PATHS = {"table_path": None, "peers_path": None, "prototypes_path": None}
 
 
 class HashEncoder:
@@ -87,7 +91,11 @@ class FakeTriton:
             raise load_failure(self.load_error)
         if self.hold is not None:
             await self.hold.wait()
-        config = json.loads((self.repository / name / "engine.json").read_text())
+        file = self.repository / name / "engine.json"
+        if not file.exists():  # a model of the user's own
+            self.states[name] = "READY"
+            return
+        config = json.loads(file.read_text())
         path = config["socket"]
         with suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108  the engine's own way in one line, on the loop
@@ -270,6 +278,7 @@ class World:
     document: dict
     nodes: dict[str, Node] = field(default_factory=dict)
     tritons: dict[str, FakeTriton] = field(default_factory=dict)
+    reads: Reads | None = None
 
     @property
     def door(self) -> Node:
@@ -303,7 +312,7 @@ class World:
             if triton.server is None:
                 await triton.start()
         settings, doors = self._open(instance, member, triton, changes)
-        router = Router(settings, HashEncoder(), triton)
+        router = Router(settings, HashEncoder(), triton, self.reads)
         task = asyncio.create_task(router.serve(doors))
         addresses = [f"127.0.0.1:{port}" for port in (settings.data_port, settings.admin_port)]
         self.nodes[instance] = Node(settings, router, task, *map(Upstream, addresses))
@@ -338,6 +347,7 @@ class World:
             "triton_grpc": "127.0.0.1:1" if triton else None,
             "repository_path": str(run / "models") if triton else None,
             "drain_seconds": 0.0,
+            **({"cluster": PLACE, **NO_PATHS} if self.reads else {}),
             **changes,
         }
         return RouterSettings(**fields)
