@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastserve.router.loading import Kind, Seen, backoff, next_action
+from fastserve.router.loading import Action, Kind, Seen, backoff, next_action
 
 SEEN = Seen(now=100.0, live=True, target="m-new", index={})
 
@@ -104,6 +104,41 @@ def test_whatever_the_targets_something_serves_from_the_first_switch_on(
 
     assert next_action(seen).kind is Kind.REST
     assert (seen.serving, seen.rendered) == (seen.target, frozenset({seen.target}))
+
+
+NOT_HERE = replace(SEEN, fetched=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "model"),
+    [
+        ({}, Kind.FETCH, "m-new"),
+        ({"live": False}, Kind.FETCH, "m-new"),
+        ({"fetching": True, "leftovers": frozenset({"old.partial"})}, Kind.WAIT, "m-new"),
+        ({"retry_at": 101.0}, Kind.WAIT, "m-new"),
+        ({"leftovers": frozenset({"old", "old.partial"})}, Kind.DISCARD, "old.partial"),
+        ({"leftovers": frozenset({"old"}), "index": {"m-old": "READY"}}, Kind.FETCH, "m-new"),
+    ],
+)
+def test_files_that_are_not_here_are_fetched_first(change: dict, kind: Kind, model: str) -> None:
+    action = next_action(replace(NOT_HERE, **change))
+
+    assert (action.kind, action.model) == (kind, model)
+
+
+def test_an_old_versions_files_stay_until_nothing_of_it_is_loaded_or_rendered() -> None:
+    done = replace(
+        BOTH, serving="m-new", index={"m-new": "READY"}, leftovers=frozenset({"old", "older.partial"})
+    )
+
+    assert next_action(replace(done, rendered=frozenset({"m-old"}))).kind is Kind.REMOVE
+    assert next_action(replace(done, index=BOTH.index, in_flight={"m-old": 1})).kind is Kind.WAIT
+    assert next_action(done) == Action(Kind.DISCARD, "old", "nobody uses these files any more")
+
+
+def test_what_only_a_hand_can_mend_is_tried_every_five_minutes() -> None:
+    assert {backoff(n, reason) for n in (1, 9) for reason in ("NotFound", "DigestMismatch")} == {300.0}
+    assert backoff(1, "SourceUnavailable") == 1.0
 
 
 def test_tries_come_further_apart_up_to_half_a_minute() -> None:

@@ -1,0 +1,97 @@
+"""Where a version's files lie, what it is called, and which folders nobody needs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastserve.api.routes import EngineTarget, Target
+from fastserve.errors import InvalidSpec
+from fastserve.router.model_files import ModelFiles, ModelPlaces, fetch_key, files_of, leftovers, version_of
+
+PLACES = ModelPlaces(Path("/run"), Path("/models"), None, Path("/claims"))
+
+
+def target(uri: str = "hf://owner/model", **changes: object) -> Target:
+    fields = {
+        "digest": "d" * 64,
+        "model_name": "a-dddddddd",
+        "version": "",
+        "storage_uri": uri,
+        "files": {},
+        "engine": EngineTarget(devices=("cpu",), python="python3"),
+        **changes,
+    }
+    return Target(**fields)
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("file:///data/a%20b", "/data/a b"),
+        ("pvc://weights/news/v1", "/claims/weights/news/v1"),
+        ("pvc://weights", "/claims/weights"),
+    ],
+)
+def test_what_is_mounted_or_local_is_not_copied(uri: str, folder: str) -> None:
+    files = files_of(target(uri), PLACES)
+
+    assert (str(files.folder), files.key, files.there) == (folder, "", True)
+
+
+def test_a_link_on_a_claim_may_lead_to_anywhere_on_it() -> None:
+    assert files_of(target("pvc://weights/a/b"), PLACES).root == Path("/claims/weights")
+
+
+def test_what_is_fetched_has_a_folder_for_each_uri_version_and_digest(tmp_path: Path) -> None:
+    places = ModelPlaces(tmp_path, tmp_path)
+    files = files_of(target(), places)
+    assert files.folder == tmp_path / fetch_key(target())
+    assert not files.there
+    files.folder.mkdir()
+    assert files.there
+
+    keys = {
+        fetch_key(one)
+        for one in (
+            target(),
+            target("hf://owner/other"),
+            target(version="v2"),
+            target(expected_digest="sha256:" + "0" * 64),
+            target(digest="e" * 64),
+        )
+    }
+    assert len(keys) == 4
+    assert {len(key) for key in keys} == {16}
+
+
+@pytest.mark.parametrize(
+    ("uri", "places", "fault"),
+    [
+        ("hf://owner/model", ModelPlaces(Path("/run")), r"no place for hf:// \(allowed: file://\)"),
+        ("pvc://weights/a", ModelPlaces(Path("/run"), Path("/models")), "no place for pvc://"),
+        ("ftp://a/b", PLACES, "has no scheme that FastServe knows"),
+    ],
+)
+def test_a_uri_that_leads_nowhere_here_is_refused(uri: str, places: ModelPlaces, fault: str) -> None:
+    with pytest.raises(InvalidSpec, match=fault):
+        files_of(target(uri), places)
+
+
+def test_the_version_is_the_users_name_or_the_folders_digest_or_the_targets(tmp_path: Path) -> None:
+    files = ModelFiles(tmp_path, tmp_path)
+    assert version_of(target(), files) == "d" * 12
+    for broken in ("{}", "[]", "no JSON", '{"digest": 3}', '{"digest": ""}'):
+        (tmp_path / "fastserve.json").write_text(broken)
+        assert version_of(target(), files) == "d" * 12
+    (tmp_path / "fastserve.json").write_text(json.dumps({"digest": "0123456789abcdef"}))
+    assert version_of(target(), files) == "0123456789ab"
+    assert version_of(target(version="2026-01"), files) == "2026-01"
+
+
+def test_folders_of_other_versions_are_left_over_whole_or_not(tmp_path: Path) -> None:
+    for name in ("mine", "mine.partial", "other", "other.partial"):
+        (tmp_path / name).mkdir()
+
+    assert leftovers(tmp_path, "mine") == {"other", "other.partial"}
+    assert leftovers(tmp_path / "none", "mine") == leftovers(None, "") == frozenset()
