@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from fastserve.api.uris import ALLOWED_FORMS, Source, plan_source
@@ -51,13 +51,14 @@ def fetch(request: FetchRequest, credentials: Credentials, tell: Tell, patience:
 def _bring(asked: Asked, staging: Staging, tell: Tell, patience: Patience) -> Marker:
     request, meter = asked.request, Meter(tell)
     staging.prepare(request)
-    download = Download(_remote(asked), staging.parts, meter, request.max_bytes, patience)
-    listing = checked(_promised(download.listing(), request), request.max_bytes)
-    staging.check_room(listing.size - sum(path.stat().st_size for path in staging.parts.iterdir()))
-    meter.start("Fetching", listing.size)
     try:
-        _check(request, listing.digest)
-        stored = download.all(listing.files)
+        with closing(_remote(asked)) as remote:
+            download = Download(remote, staging.parts, meter, request.max_bytes, patience)
+            listing = checked(_promised(download.listing(), request), request.max_bytes)
+            _check(request, listing.digest)
+            staging.check_room(listing.size - staging.size_of_parts())
+            meter.start("Fetching", listing.size)
+            stored = download.all(listing.files)
         files = _arranged(stored, staging, Unpacker(staging.files, request.max_bytes, meter))
         digest = _digest(listing, stored, files)
         _check(request, digest)

@@ -50,6 +50,9 @@ class HttpsFile:
         with ranged_read(self._client, Ranged(self._uri, offset, file.tag)) as body:
             yield body
 
+    def close(self) -> None:
+        self._client.close()
+
 
 def _authorization(credentials: Credentials) -> dict[str, str]:
     if token := credentials.get("bearerToken"):

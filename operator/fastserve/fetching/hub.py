@@ -77,6 +77,9 @@ class HubModel:
         with ranged_read(self._client, Ranged(file.key, offset)) as body:
             yield body
 
+    def close(self) -> None:
+        self._client.close()
+
     def _file(self, sibling: RepoSibling, commit: str) -> RemoteFile:
         url = hf_hub_url(self._repository, sibling.rfilename, revision=commit, endpoint=self._endpoint)
         sha256 = sibling.lfs.sha256 if sibling.lfs else ""

@@ -85,6 +85,9 @@ class ObjectFolder:
             chunks = (bytes(chunk) for chunk in result.stream(min_chunk_size=CHUNK_BYTES))
             yield Body(result.range[0], chunks)
 
+    def close(self) -> None:
+        """obstore keeps its connections to itself, and ends them with the process."""
+
 
 def files_below(prefix: str, found: "list[ObjectMeta]") -> tuple[RemoteFile, ...]:
     """The files of a folder; empty objects that only stand for a folder are none."""

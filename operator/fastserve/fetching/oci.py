@@ -90,6 +90,9 @@ class OciArtifact:
         with ranged_read(self._client, Ranged(url, offset, headers=self._login.headers)) as body:
             yield body
 
+    def close(self) -> None:
+        self._client.close()
+
     def _manifest(self, reference: str) -> tuple[Manifest, str]:
         response = self._asked(f"{self._base}/manifests/{reference}")
         digest = "sha256:" + hashlib.sha256(response.content).hexdigest()

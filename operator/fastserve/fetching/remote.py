@@ -60,11 +60,13 @@ class BrokenOff(Exception):
 
 
 class Remote(Protocol):
-    """A source. Both methods raise FetchError, or BrokenOff where trying again may help."""
+    """A source. `listing` and `read` raise FetchError, or BrokenOff where trying again may help."""
 
     def listing(self) -> Listing: ...
 
     def read(self, file: RemoteFile, offset: int) -> AbstractContextManager[Body]: ...
+
+    def close(self) -> None: ...
 
 
 def checked(listing: Listing, max_bytes: int) -> Listing:

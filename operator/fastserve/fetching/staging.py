@@ -75,6 +75,10 @@ class Staging:
         if count > free:
             raise DiskFull(f"{count} bytes are needed and {free} are free: give the volume more room")
 
+    def size_of_parts(self) -> int:
+        """Bytes that earlier calls brought."""
+        return sum(path.stat().st_size for path in self.parts.iterdir())
+
     def part_of(self, file: RemoteFile) -> Path:
         """Where the transferred bytes of a file lie."""
         return part_path(self.parts, file)

@@ -15,6 +15,7 @@ from wiring.fetching.fetching_world import MEGABYTE, Fetcher, FileServer, Served
 from wiring.fetching.slow_way import SlowWay
 from wiring.fetching.source_servers import GCS, built, free_port, s3_python, serving
 
+pytestmark = pytest.mark.timeout(900)  # the first run installs and builds the servers
 FILES = {
     "config.json": b'{"model_type": "bert"}',
     "weights/model.safetensors": random.Random(5).randbytes(3 * MEGABYTE),
@@ -70,7 +71,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     else:
         command = [str(built(GCS)), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
         command += ["-backend", "memory", "-public-host", endpoint.removeprefix("http://")]
-    with serving(command, port, log), way.running():
+    with way.running(), serving(command, port, log):
         if request.param == "s3":
             httpx2.put(f"{endpoint}/models").raise_for_status()
         else:
