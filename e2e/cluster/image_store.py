@@ -1,17 +1,19 @@
 """Images of a node: what its containerd holds, and putting images of buildah's store into it.
 
-There is no registry that could be asked for single layers. So an import builds the smallest archive that
-containerd accepts: buildah writes an OCI layout in which all that the node holds already stands as links,
-and only what it had to write itself is handed over. A change of code moves megabytes, not the gigabytes of
+There is no registry that could be asked for single layers. So an import makes the smallest archive that
+containerd accepts: skopeo writes an OCI layout in which all that the node holds already stands as links,
+and only what had to be written is handed over. A change of code moves megabytes, not the gigabytes of
 the layers below.
 """
 
+import contextlib
 import os
 import subprocess
 import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from cluster.commands import run, succeeds
 from cluster.failures import ClusterFailed
@@ -51,12 +53,13 @@ def ensure_held(node: Node, reference: str, scratch: Path) -> float | None:
         return None
     began = time.monotonic()
     print(f"importing {reference} into {node.name}", flush=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="image-") as folder:
-        layout = Path(folder)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="image-") as name:
+        layout = Path(name)
         _link_blobs(node, layout)
-        # Not compressed: then a layer's digest is the same in every push, and gzip costs more than disk.
-        push = ["buildah", "push", "--quiet", "--disable-compression", "--format=oci", reference]
-        run([*push, f"oci:{layout}:{reference}"], environment=STORAGE)
+        # skopeo, because buildah's own push compresses: that costs minutes, and gives a layer another
+        # digest than the node knows it by.
+        copy = ["skopeo", "copy", "--quiet", "--format=oci", "--dest-oci-accept-uncompressed-layers"]
+        run([*copy, f"containers-storage:{reference}", f"oci:{layout}:{reference}"], environment=STORAGE)
         _hand_over(node, layout)
     return time.monotonic() - began
 
@@ -91,17 +94,19 @@ def _hand_over(node: Node, layout: Path) -> None:
     command = [*_ctr(node), "images", "import", "-"]
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-        try:
-            with tarfile.open(fileobj=child.stdin, mode="w|") as archive:
-                for path in written_files(layout):
-                    archive.add(path, arcname=str(path.relative_to(layout)))
-        except BrokenPipeError:
-            pass  # its words below say why it stopped reading
-        if child.stdin is not None:
-            child.stdin.close()
+        assert child.stdin is not None
+        # A broken pipe is told by containerd's own words below.
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            _write_archive(layout, child.stdin)
         if child.wait():
             said.seek(0)
             raise ClusterFailed(f"{node.name} refuses the image: {said.read().decode(errors='replace')}")
+
+
+def _write_archive(layout: Path, output: IO[bytes]) -> None:
+    with tarfile.open(fileobj=output, mode="w|") as archive:
+        for path in written_files(layout):
+            archive.add(path, arcname=str(path.relative_to(layout)))
 
 
 def _ctr(node: Node) -> list[str]:

@@ -13,6 +13,7 @@ PROGRAMS = {  # what must be on PATH, and the Debian package that brings it
     "ctr": "containerd",
     "runc": "runc",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "debootstrap": "debootstrap",
     "conntrack": "conntrack",
     "nft": "nftables",
