@@ -66,9 +66,9 @@ def _digest(manifest: Manifest) -> str | None:
 
 def _managed(wanted: Manifest) -> Manifest:
     """`wanted` without what identifies it: nobody manages that."""
-    kept = {key: value for key, value in wanted.items() if key not in _UNMANAGED}
+    managed = {key: value for key, value in wanted.items() if key not in _UNMANAGED}
     metadata = {k: v for k, v in wanted["metadata"].items() if k not in _UNMANAGED_METADATA}
-    return {**kept, "metadata": metadata}
+    return {**managed, "metadata": metadata or None}
 
 
 def _lost(value: Any, owned: Fields, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

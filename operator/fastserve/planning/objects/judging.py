@@ -126,16 +126,16 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
     revision = plan.revisions.get(name, "")
     live = deployments_of(observed, uid_of(manifest)).get(revision)
     pods = member_pods(observed, name)
-    planned = sub_model is not None and pool is not None
+    target = plan.targets.get(name)
     return Member(
         name=name,
         generation=int(manifest["metadata"].get("generation", 0)),
         before=read_status(manifest, SubModelStatus),
         rejection=plan.rejected.get(name) or template_rejection(refused),
         suspended=bool(sub_model and pool and not running(pool, sub_model)),
-        replicas=replicas_of(pool, sub_model) if planned and sub_model and pool else 0,
+        replicas=replicas_of(pool, sub_model) if target and sub_model and pool else 0,
         revision=revision,
-        target=plan.targets.get(name),
+        target=target,
         pods=pods,
         troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
         deployment=live,

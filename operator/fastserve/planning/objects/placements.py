@@ -10,9 +10,8 @@ from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.objects.verdicts import phase_of
 
 MAX_PLACED, MAX_RANKS = 100, 64
-_MIB = 1 << 20
-_COARSE = 64 * _MIB
-"""A rank's memory is told in steps of this: its last page is no news."""
+COARSE = 64 << 20
+"""Bytes by which a rank's memory has to differ from what was told before it is told anew."""
 
 
 def placements(member: Member) -> tuple[Placement, ...]:
@@ -32,7 +31,7 @@ def _placement(pod: PodView, told: Placement | None) -> Placement:
         phase=phase,
         version=told.version if silent and told else _version(pod),
         message=shortened("" if phase == "Ready" else trouble.message if trouble else _waits_for(pod)),
-        ranks=told.ranks if silent and told else _ranks(pod),
+        ranks=told.ranks if silent and told else _ranks(pod, told),
     )
 
 
@@ -41,16 +40,21 @@ def _version(pod: PodView) -> str:
     return model.version[:128] if model and pod.ready and model.load.phase == "Loaded" else ""
 
 
-def _ranks(pod: PodView) -> tuple[RankPlacement, ...]:
-    model = pod.model
+def _ranks(pod: PodView, before: Placement | None) -> tuple[RankPlacement, ...]:
+    told = {one.rank: one.memory_bytes for one in (before.ranks if before else ())}
     return tuple(
-        RankPlacement(rank=one.rank, device=one.device[:64], memory_bytes=_rounded(one.memory_bytes))
-        for one in sorted(model.ranks if model else (), key=lambda one: one.rank)[:MAX_RANKS]
+        RankPlacement(
+            rank=one.rank,
+            device=one.device[:64],
+            memory_bytes=_steady(one.memory_bytes, told.get(one.rank)),
+        )
+        for one in sorted(pod.model.ranks if pod.model else (), key=lambda one: one.rank)[:MAX_RANKS]
     )
 
 
-def _rounded(size: int) -> int:
-    return (size + _COARSE // 2) // _COARSE * _COARSE
+def _steady(size: int, told: int | None) -> int:
+    """What was told, while it is nearly true."""
+    return told if told is not None and abs(size - told) < COARSE else size
 
 
 def _waits_for(pod: PodView) -> str:

@@ -116,6 +116,8 @@ def _accepted(member: Member, pool: str) -> Statement:
 
 def _placement_ready(member: Member) -> Statement:
     placed = [pod for pod in member.current if pod.node]
+    if member.rejection is not None and member.target is None:
+        return Statement("PlacementReady", False, member.rejection.reason, "it is not accepted")
     if member.replicas == 0:
         return Statement("PlacementReady", True, "NothingToPlace", "no replicas are wanted")
     if len(placed) >= member.replicas:
