@@ -44,12 +44,12 @@ def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kube
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Kubectl) -> Kubectl:
+def installed(definitions: Kubectl) -> Kubectl:
     """The cluster with FastServe on it, by its chart, and with volumes to claim."""
     if own_cluster():
-        offer_volumes(cluster)
-    install(cluster)
-    return cluster
+        offer_volumes(definitions)
+    install(definitions)
+    return definitions
 
 
 @pytest.fixture(scope="session")
