@@ -1,0 +1,459 @@
+"""What the status says of each fault, as a person will read it."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from fastserve.api.meta import Failure, LoadProgress
+from fastserve.api.objects import DEPLOYMENT, SERVICE
+from fastserve.api.routes import RouteTable
+from fastserve.api.submodel import SubModelStatus
+from fastserve.planning.objects.decision import WriteFailure
+from fastserve.planning.objects.happenings import events
+from fastserve.planning.objects.reading import read_status
+from pretend_cluster import LATER, NOW, PretendCluster, conditions_of, pool_manifest, sub_model_manifest
+
+CREATING = {"name": "triton", "state": {"waiting": {"reason": "ContainerCreating"}}}
+
+
+def news(**spec: Any) -> PretendCluster:
+    """The pool news whose sub-model sport runs."""
+    cluster = PretendCluster().add(sub_model_manifest("sport", **spec))
+    cluster.settle()
+    return cluster
+
+
+def with_pod(status: dict[str, Any], state: dict[str, Any] | None = None, **metadata: Any) -> PretendCluster:
+    """The pod of sport has this status; its router says this, or does not answer."""
+    cluster = news()
+    (pod,) = cluster.pods_of("sport")
+    pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}], **status}
+    pod["metadata"].update(metadata)
+    heard = cluster.states.pop(pod["metadata"]["uid"])
+    if state is not None:
+        assert heard.model is not None
+        model = heard.model.model_copy(update=state)
+        told = heard.model_copy(update={"ready": False, "because": "it loads", "model": model})
+        cluster.states[pod["metadata"]["uid"]] = told
+    return cluster
+
+
+def waiting(reason: str, message: str = "", container: str = "triton", **more: Any) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"containerStatuses": [{"name": container, "state": state, **more}]}
+
+
+def ended(reason: str, code: int, message: str = "") -> dict[str, Any]:
+    said = {"reason": reason, "exitCode": code, "message": message, "finishedAt": "2026-01-01T05:00:00Z"}
+    return {"terminated": said}
+
+
+def bytes_of(phase: str, done: int, total: int) -> LoadProgress:
+    return LoadProgress.model_validate({"phase": phase, "bytesDone": done, "bytesTotal": total})
+
+
+def failed_load(reason: str, message: str) -> dict[str, Any]:
+    return {
+        "load": LoadProgress(phase="FailedToLoad"),
+        "last_failure": Failure(reason=reason, message=message, time="2026-01-01T05:00:00Z"),
+    }
+
+
+SILENT_NODE = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+NO_SPACE = "The node was low on resource: ephemeral-storage."
+PULL = 'failed to pull image "x": not found'
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "reason", "message", "stalled"),
+    [
+        (waiting("ErrImagePull", PULL), None, "ImageUnpullable", f"triton: {PULL}", False),
+        (
+            waiting("ImagePullBackOff", f'Back-off pulling image "x": ErrImagePull: {PULL}'),
+            None,
+            "ImageUnpullable",
+            f"triton: {PULL}",
+            False,
+        ),
+        (
+            waiting("CreateContainerConfigError", 'secret "keys" not found'),
+            None,
+            "CreateContainerConfigError",
+            'triton: secret "keys" not found',
+            False,
+        ),
+        (
+            waiting("CrashLoopBackOff", "back-off 10s", lastState=ended("OOMKilled", 137)),
+            None,
+            "OOMKilled",
+            "triton: the container took more memory than its limit, or the node had none left",
+            False,
+        ),
+        (
+            waiting("CrashLoopBackOff", lastState=ended("Error", 1, "starting\nno such option --x\n")),
+            None,
+            "ContainerFailed",
+            "triton: no such option --x",
+            False,
+        ),
+        (
+            {"containerStatuses": [{"name": "triton", "state": ended("Error", 2)}]},
+            None,
+            "ContainerFailed",
+            "triton: exit code 2",
+            False,
+        ),
+        (
+            {},
+            failed_load("CheckpointInvalid", "model.safetensors: header too large"),
+            "CheckpointInvalid",
+            "model.safetensors: header too large",
+            True,
+        ),
+        (
+            waiting("CrashLoopBackOff", lastState=ended("Error", 1)),
+            failed_load("CheckpointInvalid", "a tensor is missing"),
+            "CheckpointInvalid",
+            "a tensor is missing",
+            True,
+        ),
+        ({}, failed_load("DigestMismatch", "sha256:0 came"), "DigestMismatch", "sha256:0 came", True),
+        ({}, failed_load("InvalidSpec", "tensor 5"), "InvalidSpec", "tensor 5", True),
+        ({}, failed_load("DeviceMissing", "no GPU"), "DeviceMissing", "no GPU", False),
+        ({}, failed_load("DiskFull", "no room"), "DiskFull", "no room", False),
+        ({}, failed_load("Unauthorized", "403"), "Unauthorized", "403", False),
+        (
+            {
+                "conditions": [
+                    {"type": "Ready", "status": "False"},
+                    {"type": "ContainersReady", "status": "True"},
+                ]
+            },
+            None,
+            "NodeLost",
+            "node node-a does not answer",
+            False,
+        ),
+    ],
+)
+def test_a_fault_at_run_time_is_told_with_the_line_that_matters(
+    status: dict[str, Any], state: dict[str, Any] | None, reason: str, message: str, stalled: bool
+) -> None:
+    cluster = with_pod(status, state)
+    cluster.look(now=LATER)
+    said, (pod,) = cluster.status("sport"), cluster.pods_of("sport")
+    name = pod["metadata"]["name"]
+    assert cluster.statuses()["sport"]["Ready"] == f"False {reason}"
+    assert said["conditions"][0]["message"] == f"{name}: {message}"
+    assert (said["lastFailure"]["reason"], said["lastFailure"]["message"]) == (reason, message)
+    assert (said["lastFailure"]["pod"], said["lastFailure"]["generation"]) == (name, 1)
+    assert (said["placement"][0]["phase"], said["placement"][0]["message"]) == ("Failed", message)
+    kstatus = ("Stalled", "Reconciling") if stalled else ("Reconciling", "Stalled")
+    assert cluster.statuses()["sport"][kstatus[0]] == f"True {reason}"
+    assert kstatus[1] not in cluster.statuses()["sport"]
+    assert cluster.statuses()["sport"]["Accepted"] == "True Accepted"
+    assert cluster.statuses()["news"]["Ready"] == "False MembersNotReady"
+    assert cluster.look(now=LATER) == 0
+
+
+def test_of_a_pod_without_a_node_the_schedulers_own_words_are_told() -> None:
+    words = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+    unseen = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    cluster = with_pod({"phase": "Pending", "conditions": [unseen]})
+    (pod,) = cluster.pods_of("sport")
+    pod["spec"] = {}
+    cluster.look()
+    said = cluster.statuses()["sport"]
+    assert (said["Ready"], said["PlacementReady"]) == ("False Unschedulable", "False Unschedulable")
+    assert (said["Reconciling"], "Stalled" in said) == ("True Unschedulable", False)
+    placed = cluster.status("sport")["placement"][0]
+    assert (placed["phase"], placed["node"], placed["message"]) == ("Pending", "", words)
+
+
+def test_a_pod_that_is_being_made_tells_what_it_mounts() -> None:
+    cluster = with_pod({"containerStatuses": [CREATING]})
+    (pod,) = cluster.pods_of("sport")
+    pod["spec"]["volumes"] = [
+        {"name": "a", "secret": {"secretName": "keys"}},
+        {"name": "b", "persistentVolumeClaim": {"claimName": "models"}},
+        {"name": "c", "emptyDir": {}},
+    ]
+    cluster.look()
+    assert cluster.status("sport")["placement"][0]["message"] == (
+        "its containers are being made; it mounts Secret keys, PersistentVolumeClaim models"
+    )
+
+
+def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts() -> None:
+    cluster = news()
+    (pod,) = cluster.pods_of("sport")
+    evicted = copy.deepcopy(pod)
+    evicted["metadata"].update(name="evicted", uid="evicted")
+    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": NO_SPACE}
+    cluster.pods["evicted"] = evicted
+    pod["status"]["conditions"] = []
+    cluster.states.clear()
+    cluster.look(now=LATER)
+    said = cluster.status("sport")
+    assert said["lastFailure"]["reason"] == "DiskFull"
+    assert [one["pod"] for one in said["placement"]] == [pod["metadata"]["name"]]
+    assert cluster.statuses()["sport"]["Ready"] == "False PodsStarting"
+
+
+def test_pods_that_may_not_be_made_are_told_with_the_api_servers_words() -> None:
+    cluster = news()
+    refused = 'pods "sport-m-1-abcde" is forbidden: exceeded quota: small, requested: pods=1'
+    (name,) = [name for name in cluster.names(DEPLOYMENT) if name.startswith("sport")]
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
+    cluster.children[(DEPLOYMENT, name)]["status"]["conditions"] = [condition]
+    cluster.pods = {name: pod for name, pod in cluster.pods.items() if pod not in cluster.pods_of("sport")}
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "False FailedCreate"
+    assert cluster.status("sport")["lastFailure"]["message"] == "exceeded quota: small, requested: pods=1"
+
+
+def test_a_pod_template_that_the_api_server_refuses_is_a_fault_of_the_spec() -> None:
+    cluster = PretendCluster().add(sub_model_manifest("sport"), sub_model_manifest("world"))
+    words = 'Deployment.apps "sport-m-1" is invalid: spec.template.spec.affinity.nodeAffinity: Required value'
+    cluster.failures = (WriteFailure(DEPLOYMENT, "sport-m-1", "Refused", words, "sport"),)
+    cluster.look()
+    assert cluster.statuses()["sport"]["Accepted"] == "False InvalidPodTemplate"
+    assert cluster.statuses()["sport"]["Stalled"] == "True InvalidPodTemplate"
+    assert cluster.statuses()["world"]["Accepted"] == "True Accepted"
+    said = cluster.status("sport")["conditions"][0]["message"]
+    assert said == f"spec.podTemplate: the API server refuses the pods: {words}"
+
+
+def test_a_name_that_turns_out_to_be_taken_is_told_by_whom_it_hinders() -> None:
+    cluster = PretendCluster().add(sub_model_manifest("sport"))
+    taken = WriteFailure(SERVICE, "sport-m", "ForeignObject", "Service sport-m is not ours", "sport", True)
+    cluster.failures = (taken,)
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "False ForeignObject"
+    assert cluster.statuses()["sport"]["Accepted"] == "True Accepted"
+    cluster.failures = (WriteFailure(SERVICE, "news", "ForeignObject", "Service news is not ours", "", True),)
+    cluster.look()
+    assert cluster.statuses()["news"]["Ready"] == "False ForeignObject"
+    assert cluster.status("news")["lastFailure"]["message"] == "Service news is not ours"
+
+
+@pytest.mark.parametrize(
+    ("load", "reason", "phase", "told"),
+    [
+        (LoadProgress(phase="Pending"), "PodsStarting", "Pending", (0, 0)),
+        (
+            LoadProgress(phase="Fetching", bytes_done=519, bytes_total=1000),
+            "Fetching",
+            "Fetching",
+            (500, 1000),
+        ),
+        (
+            LoadProgress(phase="Loading", bytes_done=1000, bytes_total=1000),
+            "Loading",
+            "Loading",
+            (1000, 1000),
+        ),
+        (LoadProgress(phase="FailedToLoad"), "LoadFailed", "Failed", (0, 0)),
+        (LoadProgress(phase="Loaded"), "NotReady", "Loading", (0, 0)),
+    ],
+)
+def test_loading_is_told_in_steps(load: LoadProgress, reason: str, phase: str, told: tuple[int, int]) -> None:
+    cluster = with_pod({}, {"load": load})
+    cluster.look()
+    said = cluster.status("sport")
+    assert cluster.statuses()["sport"]["Ready"] == f"False {reason}"
+    assert cluster.statuses()["sport"]["Progressing"] == f"True {reason}"
+    assert (said["load"]["phase"], said["placement"][0]["phase"]) == (load.phase, phase)
+    assert (said["load"]["bytesDone"], said["load"]["bytesTotal"]) == told
+
+
+def test_ready_is_a_version_that_answered_and_not_a_pod_that_did() -> None:
+    cluster = news()
+    cluster.sub_models["sport"]["spec"]["model"]["version"] = "v2"
+    cluster.sub_models["sport"]["metadata"]["generation"] = 2
+    old = dict(cluster.states)
+    cluster.look()
+    cluster.states = old  # the routers still answer with v1
+    cluster.look()
+    said = cluster.status("sport")
+    assert cluster.statuses()["sport"]["Ready"].startswith("False")
+    assert cluster.statuses()["sport"]["Available"] == "True Answering"
+    assert (said["activeVersion"], said["targetVersion"]) == ("v1", "v2")
+    assert said["observedGeneration"] == 2
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+    assert cluster.status("sport")["activeVersion"] == "v2"
+
+
+def test_a_router_that_is_not_heard_once_makes_nothing_unready() -> None:
+    cluster = news()
+    cluster.states = {}
+    assert cluster.look(now=LATER) == 0
+
+
+def test_a_router_that_was_never_heard_proves_nothing() -> None:
+    cluster = PretendCluster().add(sub_model_manifest("sport"))
+    cluster.look()
+    cluster.run()
+    cluster.states = {}
+    cluster.look()
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "False PodsStarting"
+    assert cluster.statuses()["news"]["RouterReady"] == "False PodsStarting"
+
+
+def test_at_zero_it_is_ready_once_it_was_proved() -> None:
+    cluster = news()
+    cluster.sub_models["sport"]["spec"]["replicas"] = 0
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
+    cluster.sub_models["sport"]["spec"]["model"]["version"] = "v2"
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "False NotProved"
+
+
+def test_the_first_status_is_clean_for_kstatus() -> None:
+    cluster = PretendCluster().add(sub_model_manifest("sport", generation=7))
+    cluster.look()
+    for name in ("news", "sport"):
+        said = cluster.statuses()[name]
+        assert said["Ready"].startswith("False ")
+        assert said["Reconciling"].startswith("True ")
+        assert "Stalled" not in said
+    assert cluster.status("sport")["observedGeneration"] == 7
+
+
+def test_a_transition_time_moves_only_when_the_status_flips() -> None:
+    cluster = news()
+    (pod,) = cluster.pods_of("sport")
+    pod["status"]["conditions"] = []
+    cluster.look(now=LATER)
+    times = {one["type"]: one["lastTransitionTime"] for one in cluster.status("sport")["conditions"]}
+    assert (times["Ready"], times["Available"], times["Accepted"]) == (LATER, LATER, NOW)
+
+
+def test_a_failure_is_told_until_a_newer_generation_answers() -> None:
+    cluster = with_pod({}, failed_load("CheckpointInvalid", "bad"))
+    cluster.look()
+    cluster.run()
+    (pod,) = cluster.pods_of("sport")
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+    assert cluster.status("sport")["lastFailure"]["reason"] == "CheckpointInvalid"
+    cluster.sub_models["sport"]["metadata"]["generation"] = 2
+    cluster.settle()
+    assert "lastFailure" not in cluster.status("sport")
+
+
+def test_the_pool_counts_its_members_and_tells_its_address() -> None:
+    cluster = PretendCluster()
+    cluster.add(*(sub_model_manifest(f"m{number}", model={"storageUri": "file:///x"}) for number in range(7)))
+    cluster.add(sub_model_manifest("sport"))
+    cluster.settle()
+    said = cluster.status("news")
+    assert (said["readyMembers"], said["url"]) == ("1/8", "http://news.team.svc.cluster.local")
+    assert said["conditions"][0]["message"] == (
+        "all sub-models answered an inference; rejected: m0, m1, m2, m3, m4 and 2 more"
+    )
+    assert [one["name"] for one in said["members"]] == [*(f"m{number}" for number in range(7)), "sport"]
+
+
+def test_a_pool_without_members_waits_for_them() -> None:
+    cluster = PretendCluster()
+    cluster.settle()
+    assert cluster.statuses()["news"]["Ready"] == "False NoMembers"
+    assert cluster.statuses()["news"]["Available"] == "False TooFewMembers"
+    assert cluster.status("news")["readyMembers"] == "0/0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"table_digest": "older"}, "TableNotRead"),
+        ({"prototype_keys": {}}, "PrototypesMissing"),
+    ],
+)
+def test_a_pool_is_ready_only_with_a_door_that_knows_all_members(
+    changes: dict[str, Any], reason: str
+) -> None:
+    cluster = news()
+    cluster.states = {
+        uid: state if state.member else state.model_copy(update=changes)
+        for uid, state in cluster.states.items()
+    }
+    cluster.look()
+    assert cluster.statuses()["news"]["RouterReady"] == f"False {reason}"
+    assert cluster.statuses()["news"]["Ready"] == f"False {reason}"
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+def test_a_pool_needs_as_many_members_as_one_answer_does() -> None:
+    cluster = PretendCluster(pool=pool_manifest(combination={"minMembers": 2})).add(sub_model_manifest())
+    cluster.settle()
+    assert cluster.statuses()["news"]["Available"] == "False TooFewMembers"
+
+
+def test_one_look_after_the_other_is_further_apart() -> None:
+    cluster = with_pod({"containerStatuses": [CREATING]})
+    cluster.look(now=NOW)
+    waits = [
+        cluster.plan(now=f"2026-01-01T00:{minutes:02}:{seconds:02}Z").recheck_after
+        for minutes, seconds in ((0, 0), (0, 29), (1, 0), (5, 0), (30, 0))
+    ]
+    assert waits == [1.0, 1.0, 5.0, 15.0, 30.0]
+    loading = with_pod({}, {"load": LoadProgress(phase="Fetching")})
+    loading.look(now=NOW)
+    assert loading.plan(now=LATER).recheck_after == 5.0
+
+
+def test_events_tell_what_turned_and_nothing_twice() -> None:
+    cluster = PretendCluster().add(sub_model_manifest("sport"))
+    cluster.look()
+    first = read_status(cluster.sub_models["sport"], SubModelStatus)
+    cluster.settle()
+    ready = read_status(cluster.sub_models["sport"], SubModelStatus)
+    assert first is not None
+    assert ready is not None
+    assert [(one.type, one.reason) for one in events(None, first)] == [("Normal", "NewRevision")]
+    assert [(one.type, one.reason) for one in events(first, ready)] == [("Normal", "Ready")]
+    assert events(ready, ready) == ()
+    broken = with_pod({}, failed_load("CheckpointInvalid", "bad"))
+    broken.look()
+    after = read_status(broken.sub_models["sport"], SubModelStatus)
+    assert after is not None
+    told = [(one.type, one.reason) for one in events(ready, after)]
+    assert told == [
+        ("Warning", "NotReady"),
+        ("Warning", "CheckpointInvalid"),
+    ]
+
+
+def test_a_status_of_a_newer_operator_does_not_make_a_spec_unreadable() -> None:
+    cluster = news()
+    cluster.sub_models["sport"]["status"]["conditions"] = "of another kind"
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+def test_conditions_of_a_table_are_those_that_the_documents_promise() -> None:
+    cluster = news()
+    table = cluster.plan().table
+    assert isinstance(table, RouteTable)
+    assert list(conditions_of(cluster.sub_models["sport"])) == [
+        "Ready",
+        "Available",
+        "Progressing",
+        "Accepted",
+        "PlacementReady",
+    ]
+    assert cluster.pool is not None
+    assert list(conditions_of(cluster.pool)) == [
+        "Ready",
+        "Available",
+        "Progressing",
+        "Accepted",
+        "MembersReady",
+        "RouterReady",
+    ]
