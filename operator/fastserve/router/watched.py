@@ -74,7 +74,7 @@ class WatchedTable:
 
     def changed(self) -> str | None:
         if self._text is None and self._why is not None:
-            raise self._why
+            raise Unreachable(f"the route table cannot be read: {self._why}") from self._why
         if not self._fresh:
             return None
         self._fresh = False
@@ -90,7 +90,7 @@ class WatchedTable:
         text = next((one.get("data", {}).get(TABLE_KEY) for one in found), None)
         if text is None:
             name = f"{self._place.namespace}/{self._place.routes}"
-            self._fail(NotFound(f"there is no route table in the ConfigMap {name} yet"))
+            self._fail(NotFound(f"the ConfigMap {name} does not hold one yet"))
         elif text != self._text:
             self._text, self._fresh = text, True
 

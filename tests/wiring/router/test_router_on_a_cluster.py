@@ -72,9 +72,9 @@ async def test_a_router_that_starts_while_the_api_is_away_says_so_and_keeps_tryi
             status, readiness = await door.readyz()
             return status == 503 and because in readiness["because"]
 
-        await pool.until(lambda: says("connection refused"))
+        await pool.until(lambda: says("the route table cannot be read: connection refused"))
         api.away = False
-        await pool.until(lambda: says(f"no route table in the ConfigMap team-a/{PLACE.routes} yet"))
+        await pool.until(lambda: says(f"ConfigMap team-a/{PLACE.routes} does not hold one yet"))
         pool.write_table()
         await pool.until(lambda: says("no sub-model of the pool is ready"))
     finally:
