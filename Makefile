@@ -72,11 +72,12 @@ verify: generate ## Generate, and fail where that changes a file or leaves an un
 
 .PHONY: pins
 pins: install ## Pin every environment anew, with hashes
-	$(PIN) pyproject.toml --extra router --extra local --group dev -o requirements-dev.txt
+	$(PIN) pyproject.toml --extra router --extra local --extra fetching --group dev -o requirements-dev.txt
 	$(PIN) pyproject.toml --extra operator -o images/operator/requirements.txt
 	$(PIN) pyproject.toml --extra router --extra cluster --extra fetching -o images/router/requirements.txt
 	grep -o '^uv==[^ ]*' requirements-dev.txt | $(PIN) - -o images/uv.txt
 	$(PIN) --group pyproject.toml:engine -o operator/fastserve/local/pins/engine.txt
+	$(PIN) --group pyproject.toml:s3-server -o tests/wiring/fetching/s3-server.txt
 	for group in triton stub weights; do $(PIN) --no-deps --group pyproject.toml:$$group -o operator/fastserve/local/pins/$$group.txt; done
 
 .PHONY: demo

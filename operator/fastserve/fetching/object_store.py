@@ -155,7 +155,9 @@ def _configuring() -> Iterator[None]:
         yield
     except (BaseError, ValueError) as error:
         raise InvalidSpec(
-            "credentials", "these keys make no client of the bucket", "the keys in docs/sources.md"
+            "credentials",
+            "these keys make no client of the bucket",
+            "for s3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for gs service-account.json",
         ) from error
 
 
