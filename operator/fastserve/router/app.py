@@ -110,6 +110,7 @@ class Router:
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
+        self._make_folders()
         self._table.look()
         loop = asyncio.get_running_loop()
         servers = [
@@ -129,6 +130,13 @@ class Router:
             for server in servers:
                 server.close()
             await self._close()
+
+    def _make_folders(self) -> None:
+        """Triton, which starts when this router answers, wants its repository to be there, and the engine the
+        folder of its socket."""
+        if self.sidecar is not None and self._settings.repository_path is not None:
+            Path(self._settings.repository_path).mkdir(parents=True, exist_ok=True)
+            Path(self._settings.run_path).mkdir(parents=True, exist_ok=True)
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         peers = self.pool.peers

@@ -4,7 +4,8 @@ import pytest
 
 from fastserve.api.identity import prototypes_name
 from fastserve.planning.objects.naming import prototypes_of_member
-from fastserve.router.peers import Peer
+from fastserve.router.health import HealthState
+from fastserve.router.peers import Peer, Peers
 from fastserve.router.prototype_files import packed, unpacked
 from fastserve.router.prototypes import prototypes_of
 from fastserve.router.watched import peers_of
@@ -60,6 +61,19 @@ def test_the_order_of_slices_and_endpoints_does_not_matter() -> None:
 
     assert peers_of([one, two]) == peers_of([two, one])
     assert [peer.instance for peer in peers_of([one, two])] == ["u1", "u2", "u3"]
+
+
+def test_a_change_of_mind_about_a_peer_is_a_reason_to_look_at_once_and_no_more() -> None:
+    peers = Peers("me", lambda member, ready: None)
+    peers.replace(peers_of([slice_of(endpoint("u1", ready=True))]))
+    (peer,) = peers.of("sport")
+    peer.health = HealthState("Healthy", 0, 50.0)
+
+    peers.replace(peers_of([slice_of(endpoint("u1", ready=True))]))
+    assert peer.health == HealthState("Healthy", 0, 50.0)
+    peers.replace(peers_of([slice_of(endpoint("u1", ready=False))]))
+    assert peers.of("sport") == [peer]
+    assert peer.health == HealthState("Healthy", 0, 0.0)
 
 
 def test_operator_and_routers_name_the_prototypes_alike() -> None:

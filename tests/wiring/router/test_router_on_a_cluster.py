@@ -81,6 +81,18 @@ async def test_a_router_that_starts_while_the_api_is_away_says_so_and_keeps_tryi
         await pool.close()
 
 
+async def test_a_router_that_answers_has_made_the_folders_that_its_triton_starts_with(tmp_path: Path) -> None:
+    pool = ApiWorld(tmp_path, table_document([]), reads=FakeApi())
+    try:
+        node = await pool.start("banking", "banking", run_path=str(tmp_path / "work" / "run"))
+        assert (await node.readyz())[0] == 503
+
+        assert (tmp_path / "banking" / "models").is_dir()
+        assert (tmp_path / "work" / "run" / "router.sock").is_socket()
+    finally:
+        await pool.close()
+
+
 async def test_a_pod_that_terminates_is_asked_nothing_more(tmp_path: Path) -> None:
     async with api_world(tmp_path, ("banking",)) as pool:
         pool.write_peer("banking", pool.nodes["banking"], terminating=True, ready=False)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fastserve
 from wiring.router.router_world import free_port
 
 
@@ -39,7 +40,8 @@ def test_help_tells_the_exit_codes() -> None:
     shown = run("--help")
 
     assert shown.returncode == 0
-    assert "--settings" in shown.stdout
+    assert "--settings FILE" in shown.stdout
+    assert "--settings-json JSON" in shown.stdout
     assert "3 for" in " ".join(shown.stdout.split())
 
 
@@ -84,6 +86,59 @@ def test_sigterm_drains_and_ends_it_with_0(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in logs.splitlines()]
     assert [line["message"] for line in lines[-2:]] == ["draining", "drained"]
     assert {line["instance"] for line in lines} == {"door"}
+
+
+def test_settings_can_be_given_in_the_argument_itself(tmp_path: Path) -> None:
+    write_encoder(tmp_path)
+    document = Path(settings(tmp_path)).read_text()
+    port = json.loads(document)["admin_port"]
+    command = [sys.executable, "-m", "fastserve.router", "--settings-json", document]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        assert b'"live":true' in get(port, "/livez")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    both = run("--settings", "a", "--settings-json", "{}")
+    bad = run("--settings-json", '{"pool": 3}')
+    assert (both.returncode, bad.returncode) == (2, 2)
+    assert "InvalidSpec: settings: --settings-json: Expected `str`, got `int`" in bad.stderr
+
+
+def test_a_cluster_that_nobody_can_log_in_to_ends_it_with_2(tmp_path: Path) -> None:
+    write_encoder(tmp_path)
+    document = json.loads(Path(settings(tmp_path)).read_text())
+    place = {"namespace": "team-a", "routes": "news-p-routes"}
+    text = json.dumps({**document, "cluster": place})
+    command = [sys.executable, "-m", "fastserve.router", "--settings-json", text]
+    nowhere = {"KUBECONFIG": str(tmp_path / "none"), "PATH": "/usr/bin:/bin"}
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=nowhere, check=False)
+
+    assert ended.returncode == 2
+    assert "ApiUnreachable: there is no way to log in" in ended.stderr
+
+
+def test_a_router_on_one_machine_loads_no_kubernetes_client() -> None:
+    code = "import sys, fastserve.router.__main__; print({'kubernetes', 'aiohttp'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout == "set()\n"
+
+
+def test_the_drain_command_needs_no_package(tmp_path: Path) -> None:
+    package = Path(fastserve.__file__).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(package)!r}); from fastserve.engine.drain import main; "
+    code += f"sys.exit(main([{str(tmp_path / 'none.sock')!r}]))"
+
+    bare = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert (bare.returncode, bare.stderr) == (0, "")
+    assert bare.stdout.startswith("not drained: ")
 
 
 def get(port: int, path: str) -> bytes:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fastserve.errors import BackendUnavailable
 from wiring.router.router_world import FakeTriton, World, member_document, table_document
 
 CONFIG = """
@@ -117,5 +118,39 @@ async def test_a_triton_that_is_absent_is_told_until_it_is_there(
     assert "no Triton answers beside this router" in await pool.until_failure("TritonAbsent")
     assert (await pool.nodes["banking"].readyz())[1]["because"] == "Triton is not live"
     pool.tritons["banking"].is_live = True
+    await pool.until_ready()
+    await pool.until_no_failure()
+
+
+async def test_a_custom_model_that_stopped_answering_is_loaded_anew(
+    pool: CustomWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastserve.router.loading.CUSTOM_SILENT_SECONDS", 0.3)
+    pool.aim()
+    await pool.until_ready()
+    triton = pool.tritons["banking"]
+    triton.infer_error = (500, "Stub process 'banking_0' is not healthy.")
+
+    async def unloaded() -> bool:
+        return len(triton.unloads) == 1
+
+    await pool.until(unloaded)
+    triton.infer_error = None
+    await pool.until_ready()
+    assert triton.loads == [triton.loads[0]] * 2
+
+
+async def test_a_triton_that_ends_while_it_loads_is_a_failure_of_the_load(pool: CustomWorld) -> None:
+    triton = pool.tritons["banking"]
+
+    async def end(name: str) -> None:
+        triton.loads.append(name)
+        raise BackendUnavailable(f"Triton went away while {name} was loaded")
+
+    triton.load = end
+    pool.aim()
+
+    assert "went away while banking-" in await pool.until_failure("TritonEnded")
+    del triton.load
     await pool.until_ready()
     await pool.until_no_failure()
