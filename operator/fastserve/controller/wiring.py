@@ -8,11 +8,11 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 
-from fastserve.api.identity import MANAGED_BY, MANAGED_BY_LABEL
+from fastserve.api.identity import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Kind, Manifest
 from fastserve.cluster.login import Login
 from fastserve.cluster.session import Observer, open_client
@@ -55,6 +55,8 @@ async def watch(watching: Watching, stop: asyncio.Event) -> None:
         registry=_registry(watching),
         settings=_settings(watching.kinds),
         standalone=True,
+        # Without one kopf looks for the name of a user, and a container's uid has none.
+        identity=cast(Any, FIELD_MANAGER),
         clusterwide=not watching.namespaces,
         namespaces=list(watching.namespaces),
         stop_flag=stop,
