@@ -56,7 +56,7 @@ async def watch(watching: Watching, stop: asyncio.Event) -> None:
         settings=_settings(watching.kinds),
         standalone=True,
         # Without one kopf looks for the name of a user, and a container's uid has none.
-        identity=cast(Any, FIELD_MANAGER),
+        identity=cast("Any", FIELD_MANAGER),
         clusterwide=not watching.namespaces,
         namespaces=list(watching.namespaces),
         stop_flag=stop,

@@ -1,4 +1,4 @@
-"""In a container the uid belongs to no user, and kopf asks for the user's name unless it is told who it is."""
+"""In a container the uid belongs to no user; kopf asks for a user's name unless it is told who it is."""
 
 import asyncio
 import getpass
@@ -6,6 +6,7 @@ import getpass
 import pytest
 
 from fastserve.cluster.login import Login
+from fastserve.cluster.session import Observer
 from fastserve.controller.wiring import Watching, watch
 
 
@@ -25,7 +26,7 @@ async def test_watching_starts_where_the_uid_has_no_name(monkeypatch: pytest.Mon
         namespaces=("news",),
         login=Login("http://127.0.0.1:9", None, no_header),
         seen=lambda kind, manifest, deleted: None,
-        observer=lambda *_: None,
+        observer=Observer(lambda *_: None, lambda *_: None),
     )
     task = asyncio.create_task(watch(watching, stop))
     await asyncio.sleep(0)
