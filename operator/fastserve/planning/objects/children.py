@@ -29,7 +29,11 @@ class Child:
 
     @property
     def revision(self) -> str:
-        return str((self.manifest["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
+        return revision_label(self.manifest)
+
+
+def revision_label(manifest: Manifest) -> str:
+    return str((manifest["metadata"].get("labels") or {}).get(REVISION_LABEL, ""))
 
 
 def children_of(observed: Observed) -> Iterator[Child]:
@@ -44,9 +48,9 @@ def children_of(observed: Observed) -> Iterator[Child]:
 def owned_by(observed: Observed, kind: Kind, uid: str) -> dict[str, Manifest]:
     """Objects of a kind that bear a revision and that the owner with this uid controls, by revision."""
     return {
-        child.revision: child.manifest
-        for child in children_of(observed)
-        if child.kind == kind and uid and child.owner.uid == uid and child.revision
+        revision: manifest
+        for one, manifest in (observed.by_owner.get(uid, ()) if uid else ())
+        if one == kind and (revision := revision_label(manifest))
     }
 
 

@@ -61,20 +61,21 @@ def deletes(observed: Observed, wish: Wish, keep_of: frozenset[str]) -> tuple[De
     kept_uids = {uid_of(observed.sub_model_manifests[name]) for name in keep_of}
     wanted = {(one.kind, one.name) for one in wish.wanted} | wish.staying
     order = {kind: place for place, kind in enumerate(CHILD_KINDS)}
+    uids = set(_uids(observed))
     gone = [
         Delete(child.kind, child.name, uid_of(child.manifest), because)
         for child in children_of(observed)
-        if child.owner.uid not in kept_uids and (because := _why_gone(observed, child, wanted))
+        if child.owner.uid not in kept_uids and (because := _why_gone(observed, child, uids, wanted))
     ]
     return tuple(sorted(gone, key=lambda one: (-order[one.kind], one.name)))
 
 
-def _why_gone(observed: Observed, child: Child, wanted: set[tuple[Kind, str]]) -> str:
+def _why_gone(observed: Observed, child: Child, uids: set[str], wanted: set[tuple[Kind, str]]) -> str:
     if is_leaving(child.manifest):
         return ""
     if _former_life(observed, child.owner):
         return f"it belonged to an older {child.owner.kind} {child.owner.name}"
-    if child.owner.uid not in set(_uids(observed)) or (child.kind, child.name) in wanted:
+    if child.owner.uid not in uids or (child.kind, child.name) in wanted:
         return ""
     return f"revision {child.revision} has gone" if child.revision else "it is not wanted any more"
 

@@ -1,13 +1,16 @@
 """What is so, read in one go: the frozen snapshot that one plan and one status are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from fastserve.api.identity import SUBMODEL_LABEL
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Kind, Manifest, ObjectKey
 from fastserve.api.state import RouterState
 from fastserve.api.submodel import SubModel
 from fastserve.errors import InvalidSpec
+from fastserve.planning.objects.owners import owner_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,26 @@ class Observed:
     pods: Mapping[str, Manifest] = field(default_factory=dict)
     states: Mapping[str, RouterState] = field(default_factory=dict)
     examples: Mapping[str, tuple[str, ...] | InvalidSpec | None] = field(default_factory=dict)
+
+    @cached_property
+    def by_owner(self) -> Mapping[str, Sequence[tuple[Kind, Manifest]]]:
+        """The children that a ModelPool or SubModel controls, by its uid."""
+        found: dict[str, list[tuple[Kind, Manifest]]] = {}
+        for kind, objects in self.children.items():
+            for manifest in objects.values():
+                owner = owner_of(manifest)
+                if owner is not None:
+                    found.setdefault(owner.uid, []).append((kind, manifest))
+        return found
+
+    @cached_property
+    def pods_by_sub_model(self) -> Mapping[str, Sequence[Manifest]]:
+        """The pods by their sub-model's label, in the order of their names; stand-by routers have none."""
+        found: dict[str, list[Manifest]] = {}
+        for _, pod in sorted(self.pods.items()):
+            name = (pod["metadata"].get("labels") or {}).get(SUBMODEL_LABEL, "")
+            found.setdefault(name, []).append(pod)
+        return found
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         return self.children.get(kind, {}).get(name)

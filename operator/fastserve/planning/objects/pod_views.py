@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL, SUBMODEL_LABEL
+from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL
 from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import Manifest
 from fastserve.api.state import ModelState, RouterState
@@ -98,29 +98,20 @@ class PodView:
 
 def member_pods(observed: Observed, sub_model: str) -> tuple[PodView, ...]:
     """Pods of one sub-model by name, without those that ended."""
-    return tuple(
-        pod for pod in _views(observed, MEMBER) if _label(pod, SUBMODEL_LABEL) == sub_model and not pod.ended
-    )
+    return tuple(pod for pod in _views(observed, sub_model, MEMBER) if not pod.ended)
 
 
 def ended_pods(observed: Observed, sub_model: str) -> tuple[PodView, ...]:
     """Pods of one sub-model that ended, as evicted ones do; Kubernetes keeps them for a while."""
-    return tuple(
-        pod for pod in _views(observed, MEMBER) if _label(pod, SUBMODEL_LABEL) == sub_model and pod.ended
-    )
+    return tuple(pod for pod in _views(observed, sub_model, MEMBER) if pod.ended)
 
 
 def standby_pods(observed: Observed) -> tuple[PodView, ...]:
     """The pool's stand-by routers by name."""
-    return tuple(pod for pod in _views(observed, STANDBY) if not pod.ended)
+    return tuple(pod for pod in _views(observed, "", STANDBY) if not pod.ended)
 
 
-def _views(observed: Observed, role: str) -> Iterator[PodView]:
-    for _, raw in sorted(observed.pods.items()):
-        pod = PodView(raw, observed.states.get(uid_of(raw)))
-        if _label(pod, ROLE_LABEL) == role:
-            yield pod
-
-
-def _label(pod: PodView, key: str) -> str:
-    return str((pod.raw["metadata"].get("labels") or {}).get(key, ""))
+def _views(observed: Observed, sub_model: str, role: str) -> Iterator[PodView]:
+    for raw in observed.pods_by_sub_model.get(sub_model, ()):
+        if (raw["metadata"].get("labels") or {}).get(ROLE_LABEL) == role:
+            yield PodView(raw, observed.states.get(uid_of(raw)))
