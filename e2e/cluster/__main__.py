@@ -5,15 +5,18 @@ import os
 import sys
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from cluster import kwok
-from cluster.bringing_up import Cluster, up
+from cluster.bringing_up import Cluster, running_nodes, up
 from cluster.failures import ClusterFailed
 from cluster.images import ensure_images
 from cluster.places import Places
 from cluster.report import environment, status
 from cluster.taking_down import down
+
+LOCK_SECONDS = 1800
+"""As long as building everything from nothing may take."""
 
 
 def places() -> Places:
@@ -44,7 +47,7 @@ def main() -> int:
     cluster = Cluster.at(places())
     try:
         return _obey(cluster, arguments)
-    except ClusterFailed as failed:
+    except (ClusterFailed, Timeout) as failed:
         print(f"cluster: {failed}", file=sys.stderr)
         return 1
 
@@ -59,8 +62,16 @@ def _obey(cluster: Cluster, arguments: argparse.Namespace) -> int:
         return 0
     cluster.places.state.mkdir(parents=True, exist_ok=True)
     cluster.places.cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cluster.places.state / "lock"):  # two commands must not build or start the same thing
+    lock = FileLock(cluster.places.state / "lock")  # two commands must not build or start the same thing
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another command that changes the cluster (at most {LOCK_SECONDS} s)", flush=True)
+        lock.acquire(timeout=LOCK_SECONDS)
+    try:
         _change(cluster, arguments)
+    finally:
+        lock.release()
     return 0
 
 
@@ -72,7 +83,7 @@ def _change(cluster: Cluster, arguments: argparse.Namespace) -> None:
         case "down":
             down(cluster)
         case "images":
-            references = ensure_images(cluster.places, cluster.places.nodes())
+            references = ensure_images(cluster.places, running_nodes(cluster))
             print("\n".join(references.values()))
         case "nodes":
             kwok.set_fake_nodes(cluster.api, arguments.fake)

@@ -1,6 +1,7 @@
 """The cluster's API, by the kubectl that was built for it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ class Api:
         """Standard output of kubectl. Raises ClusterFailed with its words when it fails."""
         return run([self.kubectl, f"--kubeconfig={self.kubeconfig}", *words], stdin=stdin)
 
-    def get(self, *words: str) -> Any:
-        """What kubectl gets, from its JSON; None where it does not exist."""
-        answer = self.call("get", *words, "--ignore-not-found", "--output=json")
+    def get(self, kind: str, name: str, *words: str) -> Any:
+        """One object, from its JSON; None where it does not exist."""
+        answer = self.call("get", kind, name, *words, "--ignore-not-found", "--output=json")
         return json.loads(answer) if answer.strip() else None
 
-    def apply(self, objects: list[dict[str, Any]]) -> None:
+    def list(self, kind: str, *words: str) -> Any:
+        """The objects of a kind; an empty list where there is none."""
+        return json.loads(self.call("get", kind, *words, "--output=json"))["items"]
+
+    def apply(self, objects: Sequence[dict[str, Any]]) -> None:
         """Server-side apply: what is already so is not written again."""
-        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        content = json.dumps({"apiVersion": "v1", "kind": "List", "items": [*objects]})
         flags = ("--server-side", "--force-conflicts", "--field-manager=fastserve-cluster")
         self.call("apply", *flags, "--filename=-", stdin=content)

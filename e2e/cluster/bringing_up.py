@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from cluster import control_plane, dns, gpus, kwok, leavings, network, service_proxy
-from cluster import node as nodes
+from cluster import node as node_programs
 from cluster.api import Api
 from cluster.binaries import ensure_binaries
 from cluster.failures import ClusterFailed
@@ -59,10 +59,10 @@ def up(cluster: Cluster, node_count: int) -> None:
 def bring_up_node(cluster: Cluster, node: Node) -> None:
     """One node: Ready, with its GPUs."""
     network.ensure_bridge(node)
-    nodes.write_files(cluster.places, node)
-    nodes.start_containerd(cluster.processes, node)
+    node_programs.write_files(cluster.places, node)
+    node_programs.start_containerd(cluster.processes, node)
     ensure_static_image(cluster.places, node, "pause")
-    started = nodes.start_kubelet(cluster.places, cluster.processes, node)
+    started = node_programs.start_kubelet(cluster.places, cluster.processes, node)
     kubelet = f"kubelet-{node.number}"
     wait(
         Wait(
@@ -75,6 +75,14 @@ def bring_up_node(cluster: Cluster, node: Node) -> None:
     )
     if started or not gpus.advertised(cluster.api.get("node", node.name)):
         gpus.advertise(cluster.api, node.name)
+
+
+def running_nodes(cluster: Cluster) -> list[Node]:
+    """The nodes whose containerd runs. Raises ClusterFailed where there is none."""
+    nodes = [node for node in cluster.places.nodes() if cluster.processes.alive(f"containerd-{node.number}")]
+    if not nodes:
+        raise ClusterFailed("the cluster is down: make cluster")
+    return nodes
 
 
 def node_missing(api: Api, name: str) -> str:

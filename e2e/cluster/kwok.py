@@ -51,8 +51,7 @@ def fake_node(number: int) -> dict[str, Any]:
 
 def set_fake_nodes(api: Api, count: int) -> None:
     """Have exactly `count` fake nodes."""
-    found = api.get("nodes", "--selector=type=kwok")
-    names = {item["metadata"]["name"] for item in found["items"]} if found else set()
+    names = {item["metadata"]["name"] for item in api.list("nodes", "--selector=type=kwok")}
     wanted = [fake_node(number) for number in range(1, count + 1)]
     missing = [node for node in wanted if node["metadata"]["name"] not in names]
     if missing:

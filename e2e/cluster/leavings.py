@@ -12,6 +12,7 @@ import signal
 import time
 from pathlib import Path
 
+from cluster import network
 from cluster.commands import run, succeeds
 from cluster.failures import ClusterFailed
 from cluster.node import cgroup_hierarchies
@@ -29,6 +30,7 @@ def clear(node: Node) -> None:
     To be called when the node's containerd and kubelet have ended.
     """
     _end_processes(node)
+    network.remove_ports(node)
     _remove_network_namespaces(node)
     _remove_sockets_of_shims(node)
     unmount_below(node.folder)
@@ -79,21 +81,26 @@ def _end_processes(node: Node) -> None:
         time.sleep(0.1)
 
 
+def sandboxes(result: str) -> list[Path]:
+    """The network namespaces that a CNI result, as libcni keeps it, tells of."""
+    try:
+        interfaces = json.loads(result)["result"].get("interfaces", [])
+    except (ValueError, KeyError):
+        return []  # torn by the kill that we clean up after
+    return sorted({Path(interface["sandbox"]) for interface in interfaces if interface.get("sandbox")})
+
+
 def _remove_network_namespaces(node: Node) -> None:
-    """Those of the node's network, as libcni wrote them down; and what it wrote down."""
-    for result in CNI_RESULTS.glob(f"{node.network}-*"):
-        try:
-            content = json.loads(result.read_text())
-        except ValueError:
-            content = {}
-        namespace = Path(content.get("netns", ""))
-        if namespace.name.startswith("cni-") and namespace.exists():
-            if not succeeds(["umount", namespace]):
+    """Those of the node's network, and what libcni wrote down about them."""
+    for written in CNI_RESULTS.glob(f"{node.network}-*"):
+        for namespace in sandboxes(_read(written)):
+            if namespace.exists():
                 succeeds(["umount", "--lazy", namespace])
-            namespace.unlink(missing_ok=True)
-        for loopback in CNI_RESULTS.glob(f"cni-loopback-{content.get('containerId', '-')}-*"):
-            loopback.unlink(missing_ok=True)
-        result.unlink(missing_ok=True)
+                namespace.unlink()
+        container = written.name.removeprefix(f"{node.network}-").rpartition("-")[0]
+        for loopback in CNI_RESULTS.glob(f"*-loopback-{container}-lo"):
+            loopback.unlink()
+        written.unlink()
 
 
 def _remove_sockets_of_shims(node: Node) -> None:

@@ -53,6 +53,12 @@ def remove_forwarding() -> None:
             run(["nft", "delete", "table", family, table])
 
 
+def remove_ports(node: Node) -> None:
+    """The links of the node's pods. The kernel removes those of an ended pod by and by; this waits for no one."""
+    for port in Path(f"/sys/class/net/{node.bridge}/brif").glob("*"):
+        succeeds(["ip", "link", "delete", port.name])
+
+
 def remove_bridge(node: Node) -> None:
     if Path(f"/sys/class/net/{node.bridge}").exists():
         run(["ip", "link", "delete", node.bridge])

@@ -18,7 +18,7 @@ def status(cluster: Cluster) -> tuple[str, bool]:
     lines = [_program(name, cluster.processes.record(name)) for name in names]
     well = all(cluster.processes.alive(name) for name in names)
     try:
-        found = cluster.api.get("nodes")["items"]
+        found = cluster.api.list("nodes")
     except ClusterFailed as failed:
         return "\n".join([*lines, f"the API does not answer: {failed}"]), False
     for node in found:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from cluster import images, leavings
@@ -102,3 +103,9 @@ def test_a_shim_is_ours_by_the_socket_that_it_was_given(tmp_path: Path) -> None:
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cmdline").write_text("\0".join(words) + "\0")
     assert leavings.pids_of_shims(node, tmp_path) == [10]
+
+
+def test_a_network_namespace_is_found_in_what_the_plugins_wrote_down() -> None:
+    result = {"interfaces": [{"name": "veth1"}, {"name": "eth0", "sandbox": "/var/run/netns/cni-1"}]}
+    assert leavings.sandboxes(json.dumps({"result": result})) == [Path("/var/run/netns/cni-1")]
+    assert leavings.sandboxes('{"result": {"interf') == []
