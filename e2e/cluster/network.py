@@ -54,7 +54,7 @@ def remove_forwarding() -> None:
 
 
 def remove_ports(node: Node) -> None:
-    """The links of the node's pods. The kernel removes those of an ended pod by and by; this waits for no one."""
+    """Remove the links of the pods now, not when the kernel gets round to it."""
     for port in Path(f"/sys/class/net/{node.bridge}/brif").glob("*"):
         succeeds(["ip", "link", "delete", port.name])
 

@@ -112,7 +112,7 @@ class Processes:
         self._start(program)
         return True
 
-    def stop(self, name: str, grace_seconds: float = 15.0) -> None:
+    def stop(self, name: str, grace_seconds: float = 5.0) -> None:
         """End the process: politely, then by force. A process that only has its pid is left alone."""
         record = self.record(name)
         if record is not None:
