@@ -7,6 +7,7 @@ annotation, no posting, no peering: kopf writes nothing (reference: only `on.eve
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -20,6 +21,7 @@ from fastserve.cluster.session import Observer, open_client
 BACKOFFS: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
 LONGEST_BACKOFF: Final = 10.0
 RELOGIN_SECONDS: Final = 5.0
+ENDING_ATTEMPTS: Final = 25
 OWN_KINDS: Final = (MODEL_POOL, SUB_MODEL)
 
 Seen = Callable[[Kind, Manifest, bool], None]
@@ -51,19 +53,39 @@ class Watching:
 async def watch(watching: Watching, stop: asyncio.Event) -> None:
     """Watch until `stop` is set. Raises whatever ended kopf: it gives up on answers that it does not expect
     (401, 404, 410, garbage), and whoever calls starts it again."""
-    await kopf.operator(
-        registry=_registry(watching),
-        settings=_settings(watching.kinds),
-        standalone=True,
-        # Without one kopf looks for the name of a user, and a container's uid has none.
-        identity=cast("Any", FIELD_MANAGER),
-        clusterwide=not watching.namespaces,
-        namespaces=list(watching.namespaces),
-        stop_flag=stop,
-    )
+    others = asyncio.all_tasks()
+    async with AsyncExitStack() as clients:
+        tasks = await kopf.spawn_tasks(
+            registry=_registry(watching, clients),
+            settings=_settings(watching.kinds),
+            standalone=True,
+            # Without one kopf looks for the name of a user, and a container's uid has none.
+            identity=cast("Any", FIELD_MANAGER),
+            clusterwide=not watching.namespaces,
+            namespaces=list(watching.namespaces),
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end_all_but(others)
+    for task in done - {stopping}:
+        task.result()
 
 
-def _registry(watching: Watching) -> kopf.OperatorRegistry:
+async def _end_all_but(others: set["asyncio.Task[Any]"]) -> None:
+    """End kopf's tasks. Its own way of ending hangs when a watch failed: the other watches, left without
+    credentials, take their cancellation for a pause and go on; so they are told more than once."""
+    for _ in range(ENDING_ATTEMPTS):
+        left = asyncio.all_tasks() - others
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=0.2)
+
+
+def _registry(watching: Watching, clients: AsyncExitStack) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     last_login = float("-inf")
 
@@ -73,7 +95,7 @@ def _registry(watching: Watching) -> kopf.OperatorRegistry:
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, last_login + RELOGIN_SECONDS - now))
         last_login = asyncio.get_running_loop().time()
-        client = open_client(watching.login, watching.observer)
+        client = await clients.enter_async_context(open_client(watching.login, watching.observer))
         return kopf.AiohttpSession(server=watching.login.server, aiohttp_session=client)
 
     kopf.on.login(registry=registry)(log_in)
