@@ -1,4 +1,5 @@
-{{/* What the operator does in the namespaces it serves, and no more: the verbs that its audit log shows. */}}
+{{/* What the operator does in the namespaces it serves, and no more: the verbs that the audit log shows. "create"
+stands there as "patch": a server-side apply of what is not there yet needs both. */}}
 {{- define "fastserve.rules" -}}
 - apiGroups: [fastserve.io]
   resources: [modelpools, submodels]
