@@ -1,7 +1,8 @@
 """What a killed run leaves behind, found by marks that only this cluster makes, and ended.
 
-Shims carry the path of our containerd's socket, pods live in our cgroups, network namespaces are named in
-what the CNI plugins wrote down for our networks, mounts lie below our folder.
+Shims carry the path of our containerd's socket, containers live in cgroups named after those that containerd
+keeps a folder for, network namespaces are named in what the CNI plugins wrote down for our networks, mounts
+lie below our folder. A container outlives a shim that was killed, so shims alone are not enough.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from cluster.failures import ClusterFailed
 from cluster.node import cgroup_hierarchies
 from cluster.places import Node
 
+TASKS = Path("io.containerd.runtime.v2.task") / "k8s.io"
 CNI_RESULTS = Path("/var/lib/cni/results")
 LINKS_OF_LOGS = Path("/var/log/containers")
 KILL_SECONDS = 20
@@ -48,7 +50,7 @@ def pids_of_shims(node: Node, processes: Path = Path("/proc")) -> list[int]:
 
 
 def pids_in_cgroups(node: Node) -> list[int]:
-    """All processes in the cgroup of the node's pods, or below it."""
+    """All processes in the cgroups of the node's containers, or below them."""
     found: set[int] = set()
     for folder in _cgroups(node):
         for procs in folder.rglob("cgroup.procs"):
@@ -105,7 +107,7 @@ def _remove_network_namespaces(node: Node) -> None:
 
 def _remove_sockets_of_shims(node: Node) -> None:
     """A shim that was killed cannot remove its socket, which lies outside our folder."""
-    for written in (node.containerd_state / "io.containerd.runtime.v2.task").glob("k8s.io/*/address"):
+    for written in (node.containerd_state / TASKS).glob("*/address"):
         Path(_read(written).strip().removeprefix("unix://")).unlink(missing_ok=True)
 
 
@@ -135,8 +137,15 @@ def _remove_links_of_logs(node: Node) -> None:
             link.unlink()
 
 
+def container_ids(node: Node) -> list[str]:
+    """The containers that the node's containerd has a folder for, running or not."""
+    return sorted(folder.name for folder in (node.containerd_state / TASKS).glob("*") if folder.is_dir())
+
+
 def _cgroups(node: Node) -> list[Path]:
-    tops = [hierarchy / node.cgroup.lstrip("/") for hierarchy in cgroup_hierarchies()]
+    """The node's own, and those that containerd makes for its containers."""
+    names = [node.cgroup.lstrip("/"), *(f"k8s.io/{name}" for name in container_ids(node))]
+    tops = [hierarchy / name for hierarchy in cgroup_hierarchies() for name in names]
     return [top for top in tops if top.is_dir()]
 
 

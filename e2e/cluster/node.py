@@ -69,7 +69,7 @@ def kubelet(places: Places, node: Node) -> Program:
 
 
 def ensure_cgroup(node: Node) -> None:
-    """The cgroup that all pods of `node` live in; the kubelet wants to find it."""
+    """The kubelet's root of cgroups, which it wants to find; with no cgroup per pod, it stays empty."""
     for hierarchy in cgroup_hierarchies():
         (hierarchy / node.cgroup.lstrip("/")).mkdir(exist_ok=True)
 

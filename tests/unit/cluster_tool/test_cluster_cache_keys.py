@@ -109,3 +109,11 @@ def test_a_network_namespace_is_found_in_what_the_plugins_wrote_down() -> None:
     result = {"interfaces": [{"name": "veth1"}, {"name": "eth0", "sandbox": "/var/run/netns/cni-1"}]}
     assert leavings.sandboxes(json.dumps({"result": result})) == [Path("/var/run/netns/cni-1")]
     assert leavings.sandboxes('{"result": {"interf') == []
+
+
+def test_the_containers_of_a_node_are_those_that_its_containerd_has_a_folder_for(tmp_path: Path) -> None:
+    node = Places(tmp_path, tmp_path).node(1)
+    tasks = node.containerd_state / "io.containerd.runtime.v2.task"
+    (tasks / "k8s.io" / "abc").mkdir(parents=True)
+    (tasks / "moby" / "of-another").mkdir(parents=True)
+    assert leavings.container_ids(node) == ["abc"]
