@@ -1,8 +1,10 @@
 """`up`: from whatever is there to a cluster whose node is Ready."""
 
+import datetime as dt
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from cluster import control_plane, dns, gpus, kwok, leavings, network, service_proxy
 from cluster import node as node_programs
@@ -15,6 +17,7 @@ from cluster.processes import Processes
 from cluster.static_images import ensure_static_image
 from cluster.waiting import Wait, wait
 
+ALWAYS = dt.datetime.fromtimestamp(0, dt.UTC)
 LONGEST_SOCKET = 90
 """The kernel takes 107 characters; containerd and the kubelet add a few to some names."""
 
@@ -62,12 +65,14 @@ def bring_up_node(cluster: Cluster, node: Node) -> None:
     node_programs.write_files(cluster.places, node)
     node_programs.start_containerd(cluster.processes, node)
     ensure_static_image(cluster.places, node, "pause")
+    before = dt.datetime.now(dt.UTC).replace(microsecond=0)  # the API tells whole seconds
     started = node_programs.start_kubelet(cluster.places, cluster.processes, node)
+    since = before if started else ALWAYS
     kubelet = f"kubelet-{node.number}"
     wait(
         Wait(
             f"node {node.name} to be Ready",
-            lambda: node_missing(cluster.api, node.name),
+            lambda: node_missing(cluster.api.get("node", node.name), since),
             90,
             cluster.processes.log(kubelet),
             lambda: cluster.processes.alive(kubelet),
@@ -85,13 +90,17 @@ def running_nodes(cluster: Cluster) -> list[Node]:
     return nodes
 
 
-def node_missing(api: Api, name: str) -> str:
-    """Empty when the node is Ready; else what its condition says."""
-    found = api.get("node", name)
-    if found is None:
+def node_missing(node: dict[str, Any] | None, since: dt.datetime = ALWAYS) -> str:
+    """Empty when a Node says Ready, and said so after `since`; else what it says.
+
+    A kubelet that was killed leaves its last word behind, and one that starts takes the GPUs away.
+    """
+    if node is None:
         return "it has not registered"
-    for condition in found["status"].get("conditions", []):
+    for condition in node["status"].get("conditions", []):
         if condition["type"] == "Ready":
+            if dt.datetime.fromisoformat(condition["lastHeartbeatTime"]) < since:
+                return "its kubelet has not spoken since it was started"
             return "" if condition["status"] == "True" else str(condition["message"])
     return "it has no condition Ready"
 

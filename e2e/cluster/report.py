@@ -23,7 +23,7 @@ def status(cluster: Cluster) -> tuple[str, bool]:
         return "\n".join([*lines, f"the API does not answer: {failed}"]), False
     for node in found:
         name = node["metadata"]["name"]
-        missing = node_missing(cluster.api, name) if name.startswith("fastserve-") else ""
+        missing = node_missing(node) if name.startswith("fastserve-") else ""
         well = well and not missing
         lines.append(
             f"{name:<26}{missing or 'Ready'}, {node['status']['allocatable'].get(gpus.RESOURCE, 0)} GPUs"
