@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fastserve.engine.sharding import Span
-from fastserve.errors import CheckpointError
+from fastserve.errors import CheckpointError, CheckpointMissing
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -49,7 +49,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Read config.json and where the tensors lie: in model.safetensors, or in the files of
     model.safetensors.index.json. Raises CheckpointError where something is missing or unreadable."""
     if not folder.is_dir():
-        raise CheckpointError(f"there is no checkpoint folder {folder}")
+        raise CheckpointMissing(f"there is no checkpoint folder {folder}")
     config = read_json(folder / "config.json")
     if (folder / INDEX).is_file():
         weight_map = read_json(folder / INDEX).get("weight_map", {})

@@ -18,11 +18,19 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fastserve.errors import CheckpointError, DeviceMissing, EngineError, FastServeError, RankDied
+from fastserve.errors import (
+    CheckpointError,
+    CheckpointMissing,
+    DeviceMissing,
+    EngineError,
+    FastServeError,
+    RankDied,
+)
 
 _LENGTH = struct.Struct("<I")
 _ERRORS: dict[str, type[FastServeError]] = {
-    error.reason: error for error in (CheckpointError, DeviceMissing, EngineError, RankDied)
+    error.reason: error
+    for error in (CheckpointError, CheckpointMissing, DeviceMissing, EngineError, RankDied)
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from fastserve.errors import CheckpointError, InvalidSpec
+from fastserve.errors import CheckpointError, CheckpointMissing, InvalidSpec
 from fastserve.router.model_files import ModelFiles
 from fastserve.router.repository import remove_model
 
@@ -41,7 +41,7 @@ def read_custom_model(files: ModelFiles, output: str) -> CustomModel:
     """
     folder = files.folder
     if not folder.is_dir():
-        raise CheckpointError(f"there is no model folder {folder}")
+        raise CheckpointMissing(f"there is no model folder {folder}")
     entries = tuple(path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
     for path in entries:
         if not path.resolve().is_relative_to(files.root.resolve()):

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Target
 from fastserve.api.uris import path_of, plan_source
-from fastserve.errors import InvalidSpec
+from fastserve.errors import CheckpointMissing, InvalidSpec
 
 KEY_LENGTH = 16
 PARTIAL = ".partial"
@@ -59,6 +59,15 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
         return ModelFiles(where / source.place / source.path, where / source.place)
     key = fetch_key(target)
     return ModelFiles(where / key, where / key, key)
+
+
+def check_claim(target: Target, files: ModelFiles) -> None:
+    """Raises CheckpointMissing where a claim has no such folder: nobody fetches it, so nobody else would say
+    so in words that the SubModel's user knows."""
+    source = plan_source(target.storage_uri)
+    if source.scheme == "pvc" and not files.folder.is_dir():
+        where = f"folder {source.path} on the claim" if source.path else "claim"
+        raise CheckpointMissing(f"{source.uri}: there is no {where} {source.place}")
 
 
 def fetch_key(target: Target) -> str:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 import engine_checkpoints as checkpoints
 from fastserve.engine.runners import Load, Runner, load_runner
 from fastserve.engine.sharding import Group
-from fastserve.errors import CheckpointError, EngineError, InvalidSpec
+from fastserve.errors import CheckpointError, CheckpointMissing, EngineError, InvalidSpec
 
 
 def loaded(folder: Path, task: str = "TextClassification", max_tokens: int | None = None) -> Runner:
@@ -107,7 +107,7 @@ def test_labels_exclude_each_other_or_not_as_the_config_says(
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+    with pytest.raises(CheckpointMissing, match="no checkpoint folder"):
         loaded(tmp_path / "nowhere")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastserve.engine.messages import error_of, receive, send
-from fastserve.errors import CheckpointError, EngineError
+from fastserve.errors import CheckpointError, CheckpointMissing, EngineError
 
 
 def test_texts_arrive_as_they_were_sent() -> None:
@@ -33,6 +33,7 @@ def test_the_end_of_the_channel_is_told() -> None:
 
 def test_an_error_keeps_its_class_or_at_least_its_reason() -> None:
     assert isinstance(error_of("CheckpointInvalid", "x"), CheckpointError)
+    assert isinstance(error_of("CheckpointMissing", "x"), CheckpointMissing)
     unknown = error_of("InvalidSpec", "spec.parallelism.tensor: 3")
     assert (type(unknown), unknown.reason, unknown.message) == (
         EngineError,

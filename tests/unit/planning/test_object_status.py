@@ -268,6 +268,14 @@ def test_loading_is_told_in_steps(load: LoadProgress, reason: str, phase: str, t
     assert (said["load"]["bytesDone"], said["load"]["bytesTotal"]) == told
 
 
+@pytest.mark.parametrize(("phase", "verb"), [("Fetching", "fetched"), ("Loading", "loaded")])
+def test_what_is_under_way_does_not_read_as_done(phase: str, verb: str) -> None:
+    cluster = with_pod({}, {"load": bytes_of(phase, 1, 2)})
+    cluster.look()
+    said = cluster.status("sport")["conditions"][0]["message"]
+    assert said == f"the model is being {verb}; 0 of 1 replicas answered an inference"
+
+
 def test_ready_is_a_version_that_answered_and_not_a_pod_that_did() -> None:
     cluster = news()
     cluster.sub_models["sport"]["spec"]["model"]["version"] = "v2"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
-from fastserve.errors import CheckpointError, FastServeError, InvalidSpec
+from fastserve.errors import CheckpointError, CheckpointMissing, FastServeError, InvalidSpec
 from fastserve.router.custom_model import read_custom_model, without_name, write_custom_model
 from fastserve.router.model_files import ModelFiles
 
@@ -123,5 +123,5 @@ def test_no_version_folder_and_links_that_lead_out_are_refused(tmp_path: Path) -
 
 
 def test_there_may_be_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no model folder"):
+    with pytest.raises(CheckpointMissing, match="there is no model folder"):
         read_custom_model(ModelFiles(tmp_path / "none", tmp_path), "scores")

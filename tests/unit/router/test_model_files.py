@@ -6,8 +6,16 @@ from pathlib import Path
 import pytest
 
 from fastserve.api.routes import EngineTarget, Target
-from fastserve.errors import InvalidSpec
-from fastserve.router.model_files import ModelFiles, ModelPlaces, fetch_key, files_of, leftovers, version_of
+from fastserve.errors import CheckpointMissing, InvalidSpec
+from fastserve.router.model_files import (
+    ModelFiles,
+    ModelPlaces,
+    check_claim,
+    fetch_key,
+    files_of,
+    leftovers,
+    version_of,
+)
 
 PLACES = ModelPlaces(Path("/run"), Path("/models"), None, Path("/claims"))
 
@@ -41,6 +49,17 @@ def test_what_is_mounted_or_local_is_not_copied(uri: str, folder: str) -> None:
 
 def test_a_link_on_a_claim_may_lead_to_anywhere_on_it() -> None:
     assert files_of(target("pvc://weights/a/b"), PLACES).root == Path("/claims/weights")
+
+
+def test_a_claim_without_the_folder_says_so_by_the_uri(tmp_path: Path) -> None:
+    absent = target("pvc://weights/news/v1")
+    files = files_of(absent, ModelPlaces(tmp_path, claims=tmp_path))
+    with pytest.raises(
+        CheckpointMissing, match=r"^pvc://weights/news/v1: there is no folder news/v1 on the claim weights$"
+    ):
+        check_claim(absent, files)
+    files.folder.mkdir(parents=True)
+    check_claim(absent, files)
 
 
 def test_what_is_fetched_has_a_folder_for_each_uri_version_and_digest(tmp_path: Path) -> None:

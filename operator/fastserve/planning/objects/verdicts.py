@@ -92,8 +92,8 @@ def _loading(member: Member) -> tuple[str, str]:
     words = {
         "FailedToLoad": ("LoadFailed", "the model could not be loaded and is tried again"),
         "Pending": ("PodsStarting", "the pods start"),
-        "Fetching": ("Fetching", "the model is fetched"),
-        "Loading": ("Loading", "the model is loaded"),
+        "Fetching": ("Fetching", "the model is being fetched"),
+        "Loading": ("Loading", "the model is being loaded"),
         "Loaded": ("NotReady", "the model is loaded and does not answer yet"),
     }
     return words[phase]
