@@ -72,7 +72,7 @@ verify: generate ## Generate, and fail where that changes a file or leaves an un
 
 .PHONY: pins
 pins: install ## Pin every environment anew, with hashes
-	$(PIN) pyproject.toml --extra router --extra local --extra fetching --group dev -o requirements-dev.txt
+	$(PIN) pyproject.toml --extra router --extra local --extra operator --extra fetching --group dev -o requirements-dev.txt
 	$(PIN) pyproject.toml --extra operator -o images/operator/requirements.txt
 	$(PIN) pyproject.toml --extra router --extra cluster --extra fetching -o images/router/requirements.txt
 	grep -o '^uv==[^ ]*' requirements-dev.txt | $(PIN) - -o images/uv.txt
