@@ -389,6 +389,21 @@ def test_gpu_pods_go_before_their_successors_come_and_cpu_pods_after() -> None:
     assert second == [("apply", "big-m"), ("delete", "small")]
 
 
+def test_a_gpu_revision_waits_for_pods_that_outlive_their_deployment() -> None:
+    cluster = news(big={"gpu": {}})
+    change(cluster, "big", podTemplate={"labels": {"a": "b"}})
+    cluster.look()
+    (ending,) = cluster.pods_of("big")
+    ending["metadata"]["deletionTimestamp"] = LATER
+    cluster.look()
+    assert [name for name in cluster.names(DEPLOYMENT) if name.startswith("big")] == []
+    told = next(one for one in cluster.status("big")["conditions"] if one["type"] == "Ready")
+    assert (told["status"], told["reason"]) == ("False", "RolloutInProgress")
+    assert told["message"].endswith("have ended; 0 of 1 replicas answered an inference")
+    cluster.settle()
+    assert cluster.statuses()["big"]["Ready"] == "True InferenceAnswered"
+
+
 def test_a_router_may_read_the_prototypes_of_members_and_of_nobody_else() -> None:
     cluster = news("sport", bad={"model": {"storageUri": "file:///x"}})
     rules = cluster.children[(ROLE, "news-p-router")]["rules"]

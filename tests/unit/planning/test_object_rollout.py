@@ -13,6 +13,7 @@ def live(available_replicas: int, replicas: int = 1, seen: int = 1) -> Manifest:
 
 
 CPU, GPU = Course("new", 1, surge=True), Course("new", 1, surge=False)
+GPU_HELD = Course("new", 1, surge=False, lingering=True)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ CPU, GPU = Course("new", 1, surge=True), Course("new", 1, surge=False)
         (GPU, {"old": live(1)}, Step(make=False, leave=("old",))),
         (GPU, {"old": live(1), "new": live(0)}, Step(make=True, leave=("old",))),
         (GPU, {"new": live(0)}, Step(make=True)),
+        (GPU_HELD, {}, Step(make=False)),
+        (GPU_HELD, {"new": live(0)}, Step(make=True)),
+        (Course("new", 1, surge=True, lingering=True), {}, Step(make=True)),
     ],
 )
 def test_each_step_follows_from_what_is_there(course: Course, there: dict[str, Manifest], step: Step) -> None:

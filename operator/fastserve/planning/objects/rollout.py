@@ -2,7 +2,8 @@
 
     with surge      (CPU members, stand-by routers): make the new one, keep the old until the new one is
                     available, then delete the old; somebody always answers
-    without surge   (GPU members): delete the old one, then make the new; no GPU is asked for twice
+    without surge   (GPU members): delete the old one, wait for its pods to end, then make the new; no GPU is
+                    asked for twice
     nothing to run  (at zero, suspended): make the new one, delete the old
 
 One step per look: each step is made of what is observed, and nothing is remembered.
@@ -18,11 +19,13 @@ from fastserve.planning.objects.owners import is_leaving
 @dataclass(frozen=True)
 class Course:
     """Where a workload is to come: its wanted revision and replicas, and whether the next revision may run
-    beside the old one."""
+    beside the old one. `lingering`: pods of older revisions have not ended, whether or not their Deployment
+    is still there."""
 
     revision: str
     replicas: int
     surge: bool
+    lingering: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def next_step(course: Course, live: Mapping[str, Manifest]) -> Step:
         if course.replicas == 0 or (wanted is not None and available(wanted, course.replicas)):
             return Step(make=True, leave=older)
         return Step(make=True, stay=older)
-    return Step(make=wanted is not None or not older, leave=older)
+    # A Deployment is gone before its pods are, and they hold their GPUs to the end.
+    return Step(make=wanted is not None or not (older or course.lingering), leave=older)
 
 
 def available(deployment: Manifest, replicas: int) -> bool:

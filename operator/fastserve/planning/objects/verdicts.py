@@ -86,7 +86,7 @@ def _count(member: Member) -> str:
 
 def _loading(member: Member) -> tuple[str, str]:
     if not member.current:
-        return "PodsMissing", "the pods are being made"
+        return _missing(member)
     load = progress(member)
     phase = load.phase if load else "Pending"
     words = {
@@ -97,6 +97,14 @@ def _loading(member: Member) -> tuple[str, str]:
         "Loaded": ("NotReady", "the model is loaded and does not answer yet"),
     }
     return words[phase]
+
+
+def _missing(member: Member) -> tuple[str, str]:
+    ending = {pod.revision for pod in member.pods if pod.revision != member.revision}
+    if ending and member.deployment is None:
+        message = f"revision {member.revision} comes when the pods of {listed(ending)} have ended"
+        return "RolloutInProgress", message
+    return "PodsMissing", "the pods are being made"
 
 
 def _suspended(member: Member) -> str:

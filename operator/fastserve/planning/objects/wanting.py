@@ -20,6 +20,7 @@ from fastserve.planning.objects.member_objects import member_budget, member_serv
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.ownership import owned
+from fastserve.planning.objects.pod_views import member_pods
 from fastserve.planning.objects.pool_objects import (
     network_policy,
     pool_service,
@@ -114,7 +115,9 @@ def member_wish(observed: Observed, sub_model: SubModel, settings: ObjectSetting
         raise ValueError("nothing is wanted of a pool that is not there")
     owner = observed.sub_model_manifests[name]
     replicas = replicas_of(pool, sub_model)
-    course = Course(member_revision(pool, sub_model), replicas, surge=sub_model.spec.gpu is None)
+    revision = member_revision(pool, sub_model)
+    lingering = any(pod.revision != revision for pod in member_pods(observed, name))
+    course = Course(revision, replicas, surge=sub_model.spec.gpu is None, lingering=lingering)
     kept = revisions_of(observed, uid_of(owner)).get(course.revision)
     template = kept_template(kept) if kept else member_template(pool, sub_model, settings)
     manifests = (member_service(pool, sub_model), member_budget(pool, sub_model))
