@@ -64,10 +64,25 @@ def ensure_held(node: Node, reference: str, scratch: Path) -> float | None:
     return time.monotonic() - began
 
 
+def also_known(node: Node, reference: str, name: str) -> None:
+    """Have the node know `reference` by `name` as well."""
+    run([*_ctr(node), "images", "tag", "--force", reference, name])
+
+
 def forget(node: Node, references: set[str]) -> None:
     """Remove references from the node's store; running pods keep what they unpacked."""
     for reference in sorted(references & held_references(node)):
         run([*_ctr(node), "images", "remove", reference])
+    for name in nameless(run([*_ctr(node), "images", "list"])):
+        run([*_ctr(node), "images", "remove", name])
+
+
+def nameless(listing: str) -> list[str]:
+    """The kubelet's own names of images (``sha256:…``) that no tag names any more. Each would keep all of
+    its image's layers for ever. `listing` is what ``ctr images list`` prints: name, type, digest, …"""
+    rows = [line.split()[:3] for line in listing.splitlines()[1:] if line.strip()]
+    tagged = {digest for name, _, digest in rows if not name.startswith("sha256:")}
+    return sorted(name for name, _, digest in rows if name.startswith("sha256:") and digest not in tagged)
 
 
 def outdated(references: list[str], repository: str, keep: int = 2) -> set[str]:
