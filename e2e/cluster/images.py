@@ -17,8 +17,17 @@ from pathlib import Path
 from cluster import files
 from cluster.commands import run
 from cluster.failures import ClusterFailed
-from cluster.image_store import STORAGE, built, built_references, ensure_held, forget, outdated
+from cluster.image_store import (
+    STORAGE,
+    also_known,
+    built,
+    built_references,
+    ensure_held,
+    forget,
+    outdated,
+)
 from cluster.places import CHECKOUT, Node, Places
+from fastserve import __version__
 
 BASE = "localhost/fastserve-base:bookworm"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -84,7 +93,8 @@ def _files(checkout: Path, inputs: Iterable[str]) -> set[Path]:
 
 
 def ensure_images(places: Places, nodes: list[Node], checkout: Path = CHECKOUT) -> dict[str, str]:
-    """Build and import what is not there yet, and write the references down in images.json.
+    """Build and import what is not there yet, and write the references down in images.json. Nodes know them
+    by the version's tag too, which is what the pages for users and the chart's default values name.
 
     Old ones go, but for the newest two. Raises ClusterFailed with buildah's words when a build fails.
     """
@@ -101,6 +111,7 @@ def ensure_images(places: Places, nodes: list[Node], checkout: Path = CHECKOUT) 
             took = ensure_held(node, reference, places.cache)
             if took is not None:
                 print(f"imported {reference} into {node.name} in {took:.0f} s", flush=True)
+            also_known(node, reference, f"{reference.rpartition(':')[0]}:{__version__}")
     _forget_old(nodes, set(references.values()) | {engine})
     files.write(places.images, json.dumps(references, indent=2) + "\n")
     return references
