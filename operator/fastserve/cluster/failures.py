@@ -14,6 +14,8 @@ from fastserve.errors import ClusterError, Conflict, NotFound, Refused, Unreacha
 MAX_TEXT: Final = 1000
 LONGEST_WAIT: Final = 10.0
 """Seconds that one call waits at most because a server asked for it; the work queue waits longer."""
+MISFIT: Final = "failed to create typed patch object"
+"""Begins what a server says, with a 500, of an apply whose fields its kind does not have: no fault of it."""
 
 
 class Expired(Unreachable):
@@ -22,20 +24,28 @@ class Expired(Unreachable):
     reason = "Expired"
 
 
+class Invalid(Refused):
+    """The server read the object that a write would make, and it breaks a rule of its kind."""
+
+
+_BY_STATUS: Final[Mapping[int, type[ClusterError]]] = {
+    401: Unreachable,  # a token that just ended is renewed; the other two pass by themselves
+    404: NotFound,
+    408: Unreachable,
+    409: Conflict,
+    410: Expired,
+    422: Invalid,
+    429: Unreachable,
+}
+
+
 def failure_of(status: int, body: bytes) -> ClusterError:
     """The error for an answer with a `status` of 400 or more."""
     text = words_of(body) or HTTPStatus(status).phrase if status in set(HTTPStatus) else words_of(body)
-    match status:
-        case 404:
-            return NotFound(text)
-        case 409:
-            return Conflict(text)
-        case 410:
-            return Expired(text)
-        case 401 | 408 | 429:  # a token that just ended is renewed; the others pass by themselves
-            return Unreachable(text)
-        case _ if status >= 500:
-            return Unreachable(f"{status}: {text}")
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](text)
+    if status >= 500 and not text.startswith(MISFIT):
+        return Unreachable(f"{status}: {text}")
     return Refused(text)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from fastserve.api.identity import FIELD_MANAGER
 from fastserve.api.objects import Kind, Manifest, ObjectKey
-from fastserve.cluster.failures import Expired, failure_of, seconds_to_wait
+from fastserve.cluster.failures import Expired, Invalid, failure_of, seconds_to_wait
 from fastserve.cluster.login import Login
 from fastserve.cluster.paths import collection_path, object_path, selector_query
 from fastserve.cluster.port import Selector
@@ -34,6 +34,7 @@ STREAM_SECONDS: Final = 240
 SILENT_SECONDS: Final = 75.0
 """A watch without a bookmark for longer than this is dead: servers send one a minute."""
 APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
 
 BeforeWrite = Callable[[], Awaitable[None]]
 
@@ -95,8 +96,12 @@ class KubeCluster:
 
     async def apply(self, kind: Kind, manifest: Manifest, mode: Literal["create", "update"]) -> Manifest:
         key = ObjectKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-        is_ours = mode == "update" or await self._is_ours(kind, key, manifest)
-        return await self._apply(object_path(kind, key), manifest, force=is_ours)
+        if mode == "create" and not await self._is_ours(kind, key, manifest):
+            return await self._apply(object_path(kind, key), manifest, force=False)
+        try:
+            return await self._apply(object_path(kind, key), manifest, force=True)
+        except Invalid:
+            return await self._apply_whole(kind, key, manifest)
 
     async def delete(self, kind: Kind, key: ObjectKey, uid: str) -> None:
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
@@ -128,6 +133,22 @@ class KubeCluster:
         return await self._call(
             Call("PUT", object_path(kind, key), {"fieldManager": FIELD_MANAGER}, manifest)
         )
+
+    async def _apply_whole(self, kind: Kind, key: ObjectKey, manifest: Manifest) -> Manifest:
+        """Apply over what an apply cannot take back: somebody changed the key of a list's entry (a Service's
+        port 80 to 81), so that ours would come beside theirs, and that the kind forbids. A merge patch has
+        our lists instead of those that are there. Raises Invalid where it was our object that is at fault.
+        """
+        await self._is_ours(kind, key, manifest)
+        path, query = object_path(kind, key), {"fieldManager": FIELD_MANAGER}
+        said = {name: value for name, value in manifest.items() if name != "metadata"}
+        await self._write(Call("PATCH", path, query, said, MERGE))
+        stored = await self._apply(path, manifest, force=True)
+        # The merge patch made us own its fields a second time: they would outlive an apply without them.
+        metadata = stored["metadata"]
+        claims = [one for one in metadata.get("managedFields", ()) if not _is_merged(one)]
+        released = {"managedFields": claims, "resourceVersion": metadata["resourceVersion"]}
+        return await self._write(Call("PATCH", path, query, {"metadata": released}, MERGE))
 
     async def _is_ours(self, kind: Kind, key: ObjectKey, manifest: Manifest) -> bool:
         """Whether the object is there and has the manifest's owner. Raises Foreign where it has not."""
@@ -228,3 +249,8 @@ class KubeCluster:
 def _owner(manifest: Manifest) -> str:
     references = manifest["metadata"].get("ownerReferences", ())
     return next((str(one["uid"]) for one in references if one.get("controller")), "")
+
+
+def _is_merged(claim: Manifest) -> bool:
+    """Whether an entry of managedFields is that of a merge patch of ours."""
+    return claim.get("manager") == FIELD_MANAGER and claim.get("operation") == "Update"

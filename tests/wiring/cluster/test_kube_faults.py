@@ -7,6 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from fastserve.api.identity import FIELD_MANAGER
 from fastserve.api.objects import CONFIG_MAP, Manifest, ObjectKey
 from fastserve.cluster import kube, watching
 from fastserve.cluster.port import Selector
@@ -43,6 +44,13 @@ async def test_a_status_is_an_error_with_the_servers_words(status: int, error: t
         with pytest.raises(error, match="no such luck") as caught:
             await cluster.get(CONFIG_MAP, KEY)
     assert type(caught.value).__mro__[1] is not object
+
+
+async def test_what_does_not_fit_a_kinds_schema_is_refused_although_the_server_says_500() -> None:
+    said_of_it = "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec: expected map"
+    async with standing_in(failed(500, said_of_it)) as (_, cluster):
+        with pytest.raises(Refused, match="expected map"):
+            await cluster.get(CONFIG_MAP, KEY)
 
 
 async def test_too_many_requests_is_waited_for_as_long_as_the_server_says() -> None:
@@ -117,6 +125,47 @@ async def test_creating_does_not_force() -> None:
     assert server.asked[1].query["force"] == "false"
     assert server.asked[1].query["fieldManager"] == "fastserve-operator"
     assert server.asked[1].content_type == "application/apply-patch+yaml"
+
+
+async def test_a_list_whose_keys_somebody_changed_is_taken_back_whole() -> None:
+    stored = owned("me", a="b")
+    stored["metadata"]["managedFields"] = claims = [
+        {"manager": FIELD_MANAGER, "operation": "Apply"},
+        {"manager": FIELD_MANAGER, "operation": "Update"},
+        {"manager": "kubectl-edit", "operation": "Update"},
+    ]
+    replies = (
+        failed(422, 'spec.ports[1].name: Duplicate value: "http"'),
+        said(200, owned("me")),
+        said(200, owned("me")),
+        said(200, stored),
+        said(200, stored),
+    )
+    async with standing_in(*replies) as (server, cluster):
+        await cluster.apply(CONFIG_MAP, owned("me", a="b"), "update")
+    how = [(one.method, one.headers.get("Content-Type")) for one in server.asked]
+    merge, apply = ("PATCH", kube.MERGE), ("PATCH", kube.APPLY)
+    assert how == [apply, ("GET", None), merge, apply, merge]
+    assert server.bodies[2] == {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}}
+    assert server.bodies[4]["metadata"] == {
+        "managedFields": [claims[0], claims[2]],
+        "resourceVersion": "1",
+    }
+
+
+async def test_what_is_invalid_by_itself_stays_refused() -> None:
+    replies = failed(422, "is invalid"), said(200, owned("me")), failed(422, "is invalid")
+    async with standing_in(*replies) as (server, cluster):
+        with pytest.raises(Refused, match="is invalid"):
+            await cluster.apply(CONFIG_MAP, owned("me"), "update")
+    assert len(server.asked) == 3
+
+
+async def test_what_is_anothers_by_now_is_not_merged_over() -> None:
+    async with standing_in(failed(422, "is invalid"), said(200, owned("you"))) as (server, cluster):
+        with pytest.raises(Foreign):
+            await cluster.apply(CONFIG_MAP, owned("me"), "update")
+    assert [one.method for one in server.asked] == ["PATCH", "GET"]
 
 
 @pytest.mark.parametrize("status", [404, 409])
