@@ -1,5 +1,6 @@
 """Where the files of a version lie: in a folder of their own, on a claim, or on this machine."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Target
 from fastserve.api.uris import path_of, plan_source
-from fastserve.errors import CheckpointMissing, InvalidSpec
+from fastserve.errors import CheckpointMissing, DigestMismatch, InvalidSpec
 
 KEY_LENGTH = 16
 PARTIAL = ".partial"
@@ -62,12 +63,33 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
 
 
 def check_claim(target: Target, files: ModelFiles) -> None:
-    """Raises CheckpointMissing where a claim has no such folder: nobody fetches it, so nobody else would say
-    so in words that the SubModel's user knows."""
+    """What fetching sees to elsewhere: that a claim's folder is there, and is what was promised. Raises
+    CheckpointMissing, DigestMismatch; reads the whole folder where a digest was promised."""
     source = plan_source(target.storage_uri)
-    if source.scheme == "pvc" and not files.folder.is_dir():
+    if source.scheme != "pvc":
+        return
+    if not files.folder.is_dir():
         where = f"folder {source.path} on the claim" if source.path else "claim"
         raise CheckpointMissing(f"{source.uri}: there is no {where} {source.place}")
+    found = folder_digest(files.folder) if target.expected_digest else ""
+    if found != target.expected_digest:
+        raise DigestMismatch(
+            f"{source.uri} has {found}, asked for was {target.expected_digest}: correct spec.model.digest, or"
+            " put the right files there"
+        )
+
+
+def folder_digest(folder: Path) -> str:
+    """What ``spec.model.digest`` names of a folder: sha256 over a line ``<sha256>  <path>`` per file, sorted
+    by path."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    lines = "".join(f"{_sha256(files[path])}  {path}\n" for path in sorted(files))
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def fetch_key(target: Target) -> str:

@@ -1,12 +1,14 @@
 """Where a version's files lie, what it is called, and which folders nobody needs."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from fastserve.api.routes import EngineTarget, Target
-from fastserve.errors import CheckpointMissing, InvalidSpec
+from fastserve.errors import CheckpointMissing, DigestMismatch, InvalidSpec
+from fastserve.fetching.marker import StoredFile, listing_digest
 from fastserve.router.model_files import (
     ModelFiles,
     ModelPlaces,
@@ -60,6 +62,22 @@ def test_a_claim_without_the_folder_says_so_by_the_uri(tmp_path: Path) -> None:
         check_claim(absent, files)
     files.folder.mkdir(parents=True)
     check_claim(absent, files)
+
+
+def test_a_folder_on_a_claim_must_be_what_was_promised(tmp_path: Path) -> None:
+    places = ModelPlaces(tmp_path, claims=tmp_path)
+    folder = files_of(target("pvc://weights/v1"), places).folder
+    stored = {}
+    for name in ("b/model.safetensors", "config.json", "B.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+        stored[name] = StoredFile(len(name), hashlib.sha256(name.encode()).hexdigest())
+    promised = target("pvc://weights/v1", expected_digest=listing_digest(stored))
+    check_claim(promised, files_of(promised, places))
+
+    (folder / "config.json").write_text("another")
+    with pytest.raises(DigestMismatch, match=r"^pvc://weights/v1 has sha256:[0-9a-f]{64}, asked for was "):
+        check_claim(promised, files_of(promised, places))
 
 
 def test_what_is_fetched_has_a_folder_for_each_uri_version_and_digest(tmp_path: Path) -> None:
