@@ -268,6 +268,18 @@ def test_loading_is_told_in_steps(load: LoadProgress, reason: str, phase: str, t
     assert (said["load"]["bytesDone"], said["load"]["bytesTotal"]) == told
 
 
+def test_what_only_the_engine_can_judge_is_a_fault_of_the_spec_all_the_same() -> None:
+    said = "spec.parallelism.tensor: 5 ranks do not divide this checkpoint (allowed: 1, 2)"
+    cluster = with_pod({}, failed_load("InvalidSpec", said))
+    cluster.look()
+    accepted = next(one for one in cluster.status("sport")["conditions"] if one["type"] == "Accepted")
+    assert (accepted["status"], accepted["reason"], accepted["message"]) == ("False", "InvalidSpec", said)
+    assert cluster.statuses()["sport"]["Stalled"] == "True InvalidSpec"
+    cluster = with_pod({}, failed_load("DeviceMissing", "no GPU"))
+    cluster.look()
+    assert cluster.statuses()["sport"]["Accepted"] == "True Accepted"
+
+
 @pytest.mark.parametrize(("phase", "verb"), [("Fetching", "fetched"), ("Loading", "loaded")])
 def test_what_is_under_way_does_not_read_as_done(phase: str, verb: str) -> None:
     cluster = with_pod({}, {"load": bytes_of(phase, 1, 2)})

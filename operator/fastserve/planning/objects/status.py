@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fastserve.api.meta import LastFailure
 from fastserve.api.submodel import SubModelStatus
+from fastserve.errors import InvalidSpec
 from fastserve.planning.objects.conditions import Edition, Statement, conditions
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import last_failure
@@ -111,6 +112,10 @@ def _stuck(member: Member) -> str:
 def _accepted(member: Member, pool: str) -> Statement:
     if member.rejection is not None:
         return Statement("Accepted", False, member.rejection.reason, member.rejection.message)
+    # Only the engine, with the checkpoint before it, can judge some fields.
+    fault = member.trouble
+    if fault is not None and fault.reason == InvalidSpec.reason:
+        return Statement("Accepted", False, fault.reason, fault.message)
     return Statement("Accepted", True, "Accepted", f"it is a member of pool {pool}")
 
 
