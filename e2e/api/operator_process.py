@@ -22,7 +22,7 @@ class OperatorProcess:
 
     def __init__(self, name: str, kubeconfig: Path, folder: Path, **environment: str) -> None:
         self.name = name
-        self._port = _free_port()
+        self._port = free_port()
         self._log = folder / f"{name}.log"
         settings = {
             "KUBECONFIG": str(kubeconfig),
@@ -34,7 +34,7 @@ class OperatorProcess:
             "FASTSERVE_LISTEN": f"127.0.0.1:{self._port}",
             **environment,
         }
-        kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        kept = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH") if key in os.environ}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fastserve.controller"], env={**kept, **settings}, stderr=log
@@ -89,7 +89,7 @@ def until(what: Callable[[], object], seconds: float, said: str) -> float:
     return time.monotonic() - began
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

@@ -18,6 +18,8 @@ from harness.kubectl import Kubectl, kubectl_binary
 from harness.target import state_folder
 
 TOKEN = "only-for-this-test"
+OPERATOR_TOKEN = "only-for-its-operator"
+OPERATOR = "system:serviceaccount:fastserve-system:fastserve-operator"
 START_SECONDS = 60
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
@@ -42,6 +44,8 @@ class PrivateServer:
         )
         self._server: subprocess.Popen[bytes] | None = None
         self.kubeconfig = folder / "kubeconfig"
+        self.operator_kubeconfig = folder / "operator.kubeconfig"
+        """Of the operator's ServiceAccount, which has no rights but those that somebody gives it."""
         self.kubectl = Kubectl(kubectl_binary((self._binaries,)), self.kubeconfig)
 
     def start(self) -> None:
@@ -56,7 +60,7 @@ class PrivateServer:
             f"--service-account-key-file={self._folder / 'accounts.key'}",
             f"--service-account-signing-key-file={self._folder / 'accounts.key'}",
             "--service-account-issuer=https://kubernetes.default.svc",
-            "--authorization-mode=AlwaysAllow",
+            "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={self._folder / 'audit-policy.json'}",
             f"--audit-log-path={self._folder / 'audit.log'}",
@@ -106,18 +110,24 @@ class PrivateServer:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         (self._folder / "accounts.key").write_bytes(pem)
-        (self._folder / "tokens.csv").write_text(f"{TOKEN},tester,tester,system:masters\n")
+        (self._folder / "tokens.csv").write_text(
+            f"{TOKEN},tester,tester,system:masters\n{OPERATOR_TOKEN},{OPERATOR},operator,\n"
+        )
         (self._folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+        self._write_kubeconfig("kubeconfig", TOKEN)
+        self._write_kubeconfig("operator.kubeconfig", OPERATOR_TOKEN)
+
+    def _write_kubeconfig(self, name: str, token: str) -> None:
         server = {"server": f"https://127.0.0.1:{self._port}", "insecure-skip-tls-verify": True}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "one", "cluster": server}],
-            "users": [{"name": "one", "user": {"token": TOKEN}}],
+            "users": [{"name": "one", "user": {"token": token}}],
             "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
             "current-context": "one",
         }
-        (self._folder / "kubeconfig").write_text(yaml.safe_dump(document))
+        (self._folder / name).write_text(yaml.safe_dump(document))
 
 
 @contextmanager
