@@ -2,6 +2,9 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from harness.kubectl import Kubectl, KubectlFailed
 from harness.models import SPECIALISTS
@@ -41,6 +44,12 @@ def _copy(kubectl: Kubectl, checkpoints: Path) -> None:
 
 def apply_pool(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", str(EXAMPLE / "pool.yaml"))
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """The example's pool and sub-models, by name, to be applied in part or with changes."""
+    found = yaml.safe_load_all((EXAMPLE / "pool.yaml").read_text())
+    return {one["metadata"]["name"]: one for one in found}
 
 
 def member(name: str, **spec: object) -> dict[str, object]:

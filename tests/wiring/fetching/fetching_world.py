@@ -51,22 +51,25 @@ class Served:
 
 
 class FileServer:
-    """A file server with TLS on 127.0.0.1. `files` may be changed while it serves."""
+    """A file server with TLS, on 127.0.0.1 unless `address` is another one of this machine's. `files` may be
+    changed while it serves."""
 
-    def __init__(self, folder: Path, files: dict[str, Served], *, tls: bool = True) -> None:
+    def __init__(
+        self, folder: Path, files: dict[str, Served], *, tls: bool = True, address: str = "127.0.0.1"
+    ) -> None:
         self.files = files
         self.bytes_sent = 0
         self.asked: list[tuple[str, str, str]] = []
         """Path, Range and Authorization of every request."""
         self.ca = folder / "ca.crt"
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer((address, 0), self._handler())
         self._server.daemon_threads = True
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*certificate(folder))
+            context.load_cert_chain(*certificate(folder, address))
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.scheme = "https" if tls else "http"
-        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.host = f"{address}:{self._server.server_port}"
 
     def url(self, path: str) -> str:
         return f"{self.scheme}://{self.host}{path}"
@@ -165,8 +168,8 @@ class FileServer:
             self._server.server_close()
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority: ca.crt and key.pem in `folder`."""
+def certificate(folder: Path, address: str = "127.0.0.1") -> tuple[Path, Path]:
+    """A certificate for `address` that is its own authority: ca.crt and key.pem in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     # Two authorities of one name could not be trusted at once.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a test's server, {token_hex(4)}")])
@@ -175,7 +178,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

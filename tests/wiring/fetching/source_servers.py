@@ -27,9 +27,9 @@ REGISTRY = Binary("registry", "registry", ".")
 GCS = Binary("fake-gcs-server", "gcs", "github.com/fsouza/fake-gcs-server")
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((address, 0))
         return int(listener.getsockname()[1])
 
 
@@ -71,13 +71,13 @@ def s3_python() -> Path:
 
 
 @contextmanager
-def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
+def serving(command: list[str], port: int, log: Path, address: str = "127.0.0.1") -> Iterator[None]:
     """Run a server until the block ends; the block begins when it listens."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + START_SECONDS
     try:
-        while not _listens(port):
+        while not _listens(port, address):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"{command[0]} does not listen: {log.read_text()}"
             time.sleep(0.05)
@@ -87,6 +87,6 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
         process.wait()
 
 
-def _listens(port: int) -> bool:
+def _listens(port: int, address: str) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
