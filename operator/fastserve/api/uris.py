@@ -7,7 +7,7 @@ and Python's `re` read alike: no look-around, no classes that mean more in one o
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
@@ -16,8 +16,6 @@ from fastserve.errors import CheckpointError, InvalidSpec
 Scheme = Literal["file", "https", "s3", "gs", "hf", "oci", "pvc"]
 
 FILE_SCHEME = "file://"
-PVC_ROOT = PurePosixPath("/fastserve/pvc")
-"""Where a pod of ours mounts the claims that its model's URI names."""
 
 _HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?"
 # A segment is neither empty nor "." nor "..", so that no path leads out of its folder.
@@ -92,15 +90,6 @@ def path_of(uri: str) -> Path:
     if not uri.startswith(FILE_SCHEME):
         raise CheckpointError(f"{uri} is not a file:// URI")
     return Path(unquote(uri.removeprefix(FILE_SCHEME)))
-
-
-def local_path(source: Source) -> Path | None:
-    """Where the files lie without being copied, for ``file`` and ``pvc``; None for every other scheme."""
-    if source.scheme == "file":
-        return path_of(source.uri)
-    if source.scheme == "pvc":
-        return Path(PVC_ROOT / source.place / source.path)
-    return None
 
 
 def _printable(uri: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast, get_args
 
-from fastserve import __version__
 from fastserve.controller.leasing import LeaseTimes
 from fastserve.controller.workqueue import Pace
 from fastserve.errors import InvalidSpec
@@ -67,7 +66,6 @@ def settings_from(environment: Mapping[str, str]) -> OperatorSettings:
                 prometheus_namespace=read.text("FASTSERVE_PROMETHEUS_NAMESPACE", ""),
             ),
             cluster_domain=read.text("FASTSERVE_CLUSTER_DOMAIN", "cluster.local"),
-            version=__version__,
         ),
         namespace=namespace,
         pod_name=read.text("FASTSERVE_POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),

@@ -28,10 +28,8 @@ class NetworkSetting:
 
 @dataclass(frozen=True)
 class ObjectSettings:
-    """Everything that planning Kubernetes objects needs besides what it observes. `version` is the
-    operator's own; it is told in labels of pool objects and never in a pod's template."""
+    """Everything that planning Kubernetes objects needs besides what it observes."""
 
     images: ImageSet
     network: NetworkSetting = field(default_factory=NetworkSetting)
     cluster_domain: str = "cluster.local"
-    version: str = ""
