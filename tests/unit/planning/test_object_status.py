@@ -152,7 +152,8 @@ def test_a_fault_at_run_time_is_told_with_the_line_that_matters(
     kstatus = ("Stalled", "Reconciling") if stalled else ("Reconciling", "Stalled")
     assert cluster.statuses()["sport"][kstatus[0]] == f"True {reason}"
     assert kstatus[1] not in cluster.statuses()["sport"]
-    assert cluster.statuses()["sport"]["Accepted"] == "True Accepted"
+    accepted = "False InvalidSpec" if reason == "InvalidSpec" else "True Accepted"
+    assert cluster.statuses()["sport"]["Accepted"] == accepted
     assert cluster.statuses()["news"]["Ready"] == "False MembersNotReady"
     assert cluster.look(now=LATER) == 0
 
