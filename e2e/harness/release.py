@@ -3,10 +3,13 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.kubectl import Kubectl
 from harness.target import own_cluster, state_folder
+from harness.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "fastserve-system"
@@ -57,3 +60,16 @@ def install(cluster: Kubectl, *more: str) -> str:
     arguments = ["upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--create-namespace"]
     arguments += ["--set", "crds.enabled=false", *image_values(), "--wait", "--timeout", "3m"]
     return helm(cluster, *arguments, *more)
+
+
+@contextmanager
+def only_operator(cluster: Kubectl) -> Iterator[None]:
+    """The installed operator is away for as long as the block lasts, for a story that brings its own. Two
+    operators that serve the same namespace would undo what the other writes."""
+    system = cluster.within(NAMESPACE)
+    install(cluster, "--set", "replicas=0")
+    eventually(lambda: not system.list_of("pods", f"app.kubernetes.io/instance={RELEASE}"), 60, "it is away")
+    try:
+        yield
+    finally:
+        install(cluster)
