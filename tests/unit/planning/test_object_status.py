@@ -8,7 +8,8 @@ import pytest
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.objects import DEPLOYMENT, SERVICE
 from fastserve.api.routes import RouteTable
-from fastserve.api.submodel import SubModelStatus
+from fastserve.api.submodel import Gpu, SubModelStatus
+from fastserve.planning.objects.affinity import affinity
 from fastserve.planning.objects.decision import WriteFailure
 from fastserve.planning.objects.happenings import events
 from fastserve.planning.objects.reading import read_status
@@ -170,6 +171,17 @@ def test_of_a_pod_without_a_node_the_schedulers_own_words_are_told() -> None:
     assert (said["Reconciling"], "Stalled" in said) == ("True Unschedulable", False)
     placed = cluster.status("sport")["placement"][0]
     assert (placed["phase"], placed["node"], placed["message"]) == ("Pending", "", words)
+
+
+def test_a_gpu_that_no_node_has_is_named_beside_the_schedulers_words() -> None:
+    words = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+    unseen = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    cluster = with_pod({"phase": "Pending", "conditions": [unseen]})
+    (pod,) = cluster.pods_of("sport")
+    pod["spec"] = {"affinity": affinity(None, Gpu(product="NVIDIA-B200"))}
+    cluster.look()
+    said = f"{words} The GPU is to have nvidia.com/gpu.product NVIDIA-B200"
+    assert cluster.status("sport")["placement"][0]["message"] == said
 
 
 def test_a_pod_that_is_being_made_tells_what_it_mounts() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastserve.api.submodel import Gpu
-from fastserve.planning.objects.affinity import affinity
+from fastserve.planning.objects.affinity import affinity, gpu_words
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 H100 = Gpu(product="H100", memory="70Gi")
@@ -111,3 +111,10 @@ def test_what_is_not_about_nodes_stays_and_nothing_given_is_changed(written: dic
 )
 def test_what_is_no_affinity_is_left_for_the_api_server_to_refuse(nonsense: dict[str, Any]) -> None:
     assert affinity(nonsense, H100) == nonsense
+
+
+def test_what_gpus_ask_of_a_node_is_said_in_words() -> None:
+    written = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": []}, {}]}}}
+    spec = {"affinity": affinity(written, H100)}
+    assert gpu_words(spec) == "nvidia.com/gpu.product H100 and nvidia.com/gpu.memory above 71679"
+    assert gpu_words({"affinity": written}) == gpu_words({}) == ""

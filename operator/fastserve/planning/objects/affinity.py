@@ -48,6 +48,19 @@ def gpu_expressions(gpu: Gpu) -> list[Manifest]:
     return expressions
 
 
+def gpu_words(pod_spec: Mapping[str, Any]) -> str:
+    """What a pod's GPUs ask of its node, for people; the scheduler says only that no node fits. Empty where
+    they ask for nothing."""
+    node = (pod_spec.get("affinity") or {}).get(_NODE) or {}
+    found: dict[str, None] = {}
+    for term in (node.get(_REQUIRED) or {}).get(_TERMS) or ():
+        for one in term.get("matchExpressions") or ():
+            if one.get("key") in (PRODUCT_LABEL, MEMORY_LABEL):
+                above = "above " if one.get("operator") == "Gt" else ""
+                found[f"{one['key']} {above}{' or '.join(one.get('values') or ())}"] = None
+    return " and ".join(found)
+
+
 def _joined(term: Any, asked: list[Manifest]) -> Any:
     """Terms are alternatives, so each of them takes what is asked. One that says nothing matches no node,
     and must not begin to."""

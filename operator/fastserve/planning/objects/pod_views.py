@@ -8,6 +8,7 @@ from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL
 from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import Manifest
 from fastserve.api.state import ModelState, RouterState
+from fastserve.planning.objects.affinity import gpu_words
 from fastserve.planning.objects.naming import MEMBER, STANDBY
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import is_leaving, uid_of
@@ -56,9 +57,12 @@ class PodView:
 
     @property
     def unscheduled(self) -> str:
-        """Why it has no node, in the scheduler's own words."""
+        """Why it has no node, in the scheduler's own words; where they are only that no node fits, with what
+        its GPUs ask for."""
         condition = self.condition("PodScheduled")
-        return str(condition.get("message", "")) if condition.get("status") == "False" else ""
+        words = str(condition.get("message", "")) if condition.get("status") == "False" else ""
+        asked = gpu_words(self.raw.get("spec") or {}) if "affinity" in words else ""
+        return f"{words.rstrip('.')}. The GPU is to have {asked}" if asked else words
 
     @property
     def containers(self) -> tuple[Mapping[str, Any], ...]:
