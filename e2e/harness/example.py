@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from harness.kubectl import Kubectl, KubectlFailed
 from harness.models import SPECIALISTS
@@ -48,7 +48,7 @@ def apply_pool(kubectl: Kubectl) -> None:
 
 def documents() -> dict[str, dict[str, Any]]:
     """The example's pool and sub-models, by name, to be applied in part or with changes."""
-    found = yaml.safe_load_all((EXAMPLE / "pool.yaml").read_text())
+    found = YAML(typ="safe", pure=True).load_all(EXAMPLE / "pool.yaml")
     return {one["metadata"]["name"]: one for one in found}
 
 
