@@ -86,7 +86,7 @@ def test_every_revision_field_of_a_pod_template_is_in_the_table() -> None:
 
 
 def test_other_images_make_other_templates_and_the_same_revision() -> None:
-    newer = replace(SETTINGS, images=ImageSet("router:2", "triton:2"), version="2")
+    newer = replace(SETTINGS, images=ImageSet("router:2", "triton:2"))
     before, after = (member_template(pool(), member(), settings) for settings in (SETTINGS, newer))
     assert before["metadata"] == after["metadata"]
     assert [one["image"] for one in after["spec"]["containers"]] == ["triton:2"]
