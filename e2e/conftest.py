@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.fake import faked_node
 from harness.kubectl import Kubectl
 from harness.models import specialists
 from harness.release import install
@@ -50,6 +51,14 @@ def installed(definitions: Kubectl) -> Kubectl:
         offer_volumes(definitions)
     install(definitions)
     return definitions
+
+
+@pytest.fixture(scope="module")
+def fake_place(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A node that kwok plays, for harness.fake's pools."""
+    folder = Path(request.module.__file__).parent.name
+    with faked_node(cluster, f"fake-{folder.lower()}"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,3 +32,18 @@ def throughout(look: Callable[[], None], seconds: float) -> int:
         times += 1
         time.sleep(TICK_SECONDS)
     return times
+
+
+def at_rest(look: Callable[[], Found], quiet_seconds: float = 2.0, seconds: float = 60.0) -> Found:
+    """What `look` says once it has said the same for so long. An AssertionError after `seconds`."""
+    last, since = look(), time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal last, since
+        now = look()
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since >= quiet_seconds
+
+    eventually(quiet, seconds, f"nothing changes for {quiet_seconds:g} s")
+    return last
