@@ -24,7 +24,7 @@ NAMESPACE = "fastserve-system"
 POD_RANGE = "10.246.0.0/16"
 CONTROLLERS = (
     "deployment-controller", "replicaset-controller", "garbage-collector-controller", "namespace-controller",
-    "node-lifecycle-controller", "disruption-controller", "endpointslice-controller", "taint-eviction-controller",
+    "node-lifecycle-controller", "disruption-controller", "endpointslice-controller",
 )  # fmt: skip
 QPS, BURST, WORKERS = 500, 1000, 20
 """The controllers' and the scheduler's own throttles (20 to 50 requests/s) would be measured instead of our
@@ -94,7 +94,7 @@ class PrivateCluster:
 
     def _run(self, name: str, *arguments: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
-            command = [state_folder() / "bin" / name, *arguments]
+            command = [str(state_folder() / "bin" / name), *arguments]
             self._processes.append(subprocess.Popen(command, stdout=log, stderr=log))
 
 
@@ -127,11 +127,9 @@ def _nowhere() -> Iterator[None]:
 def _rights() -> str:
     """What the chart grants to its operator."""
     chart = str(ROOT / "charts" / "fastserve")
-    command = [state_folder() / "bin" / "helm", "template", "fastserve", chart, "--namespace", NAMESPACE]
-    done = subprocess.run(
-        [*command, "--show-only", "templates/rbac.yaml"], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return done.stdout
+    command = [str(state_folder() / "bin" / "helm"), "template", "fastserve", chart]
+    only = ["--namespace", NAMESPACE, "--show-only", "templates/rbac.yaml"]
+    return subprocess.run([*command, *only], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _nodes(count: int) -> list[dict[str, object]]:
