@@ -86,7 +86,7 @@ def exercise(kubectl: Kubectl) -> None:
     kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [pool, one]}))
     chosen = "fastserve.io/pool=tried"
     for kind in KINDS:
-        eventually(partial(kubectl.list_of, kind, chosen), 60, f"{kind} are made")
+        eventually(partial(_there, kubectl, kind, chosen), 60, f"{kind} are made")
     kubectl("label", "--overwrite", ",".join(KINDS), "-l", chosen, "app.kubernetes.io/name=spoilt")
     spoilt = f"{chosen},app.kubernetes.io/name=spoilt"
     eventually(lambda: not kubectl.list_of(",".join(KINDS), spoilt), 60, "all is repaired")
@@ -94,6 +94,10 @@ def exercise(kubectl: Kubectl) -> None:
     eventually(lambda: not kubectl.list_of(",".join(KINDS), chosen), 60, "the operator deleted them")
     kubectl("patch", "modelpool/tried", "--type=merge", "-p", '{"metadata": {"finalizers": []}}')
     kubectl("delete", "submodel/tried-one")
+
+
+def _there(kubectl: Kubectl, kind: str, chosen: str) -> bool:
+    return bool(kubectl.list_of(kind, chosen))
 
 
 def healthy(kubectl: Kubectl, count: int) -> None:
