@@ -147,8 +147,7 @@ def test_a_part_of_a_gpu_is_refused_for_two_ranks(pool: Kubectl) -> None:
     with pytest.raises(KubectlFailed) as refused:
         pool.apply(asking("science", gpu={"resourceName": "nvidia.com/mig-1g.10gb"}))
     print(refused.value)
-    assert "tensor" in str(refused.value)
-    assert "MIG" in str(refused.value) or "mig" in str(refused.value)
+    assert "parallelism.tensor over 1 needs whole GPUs" in str(refused.value)
 
 
 def test_the_pods_on_gpus_end_before_their_successors_are_made(pool: Kubectl, sport: Manifest) -> None:
@@ -164,8 +163,6 @@ def test_the_pods_on_gpus_end_before_their_successors_are_made(pool: Kubectl, sp
     after = pool.get("submodel", "sport")["status"]["revision"]
     assert after != before
     asked = [sum(map(gpus_of, there.values())) for there in pods.moments()]
-    together = [len(there) for there in pods.moments()]
     print(f"GPUs asked for, after each of {len(asked)} events: {asked}")
     assert max(asked) == 2
-    assert max(together) == 1
-    assert 0 in asked
+    assert 0 in asked, "the new pod was made while the old one still had its GPUs"

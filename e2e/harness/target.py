@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from cluster.places import API_ADDRESS
 from harness.kubectl import Kubectl, kubectl_binary
 
 
@@ -31,3 +32,13 @@ def target() -> Kubectl:
     if version.returncode != 0:
         raise AssertionError(f"the cluster of {kubeconfig} does not answer: {version.stderr.strip()}")
     return kubectl
+
+
+def address_for_pods() -> str:
+    """An address of this machine that pods reach: that of the node of `make cluster`, or E2E_ADDRESS."""
+    given = os.environ.get("E2E_ADDRESS", "")
+    if not given and not own_cluster():
+        raise AssertionError(
+            "E2E_ADDRESS is not set: an address of this machine that the cluster's pods reach"
+        )
+    return given or API_ADDRESS

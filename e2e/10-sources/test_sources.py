@@ -1,0 +1,162 @@
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.asking import forwarded, predict
+from harness.example import documents, load_models
+from harness.kubectl import Kubectl, Manifest
+from harness.sources import TOKEN, WRONG, Offer, Offers, offered
+from harness.statuses import condition, is_so, must_be, told
+from harness.waiting import eventually
+from harness.watching import watched
+
+pytestmark = pytest.mark.timeout(1200)
+
+SPORT = "The striker scored twice in the cup final."
+FETCHED = ("https", "s3", "gs", "hf", "oci")
+
+
+def apply_secret(kubectl: Kubectl, name: str, keys: Mapping[str, str]) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(keys)}
+    kubectl.apply(json.dumps(secret))
+
+
+def apply_member(kubectl: Kubectl, name: str, uri: str, **model: Any) -> None:
+    """The example's sport specialist under another name and from another place."""
+    document = documents()["sport"]
+    document["metadata"]["name"] = name
+    document["spec"]["model"] = {"storageUri": uri, "sizeLimit": "1Gi", **model}
+    kubectl.apply(json.dumps(document))
+
+
+def apply_offer(kubectl: Kubectl, name: str, offer: Offer, **model: Any) -> None:
+    apply_secret(kubectl, name, offer.secret)
+    apply_member(kubectl, name, offer.uri, credentials={"secretName": name}, **model)
+
+
+def answers(kubectl: Kubectl, name: str) -> None:
+    """The pool answers by this sub-model."""
+    with forwarded(kubectl, "service/news", 80) as url:
+
+        def right() -> bool:
+            answer = predict(url, SPORT)
+            return (answer["members"][0]["name"], answer["label"]) == (name, "football")
+
+        eventually(right, 60, f"{name} answers")
+
+
+def failed_with(kubectl: Kubectl, name: str, reason: str) -> Manifest:
+    thing = kubectl.get("submodel", name)
+    failure = thing.get("status", {}).get("lastFailure", {})
+    assert failure.get("reason") == reason, told(kubectl, "submodel", name)
+    assert condition(thing, "Ready")["reason"] == reason, told(kubectl, "submodel", name)
+    return thing
+
+
+@pytest.fixture(scope="module")
+def pool(installed: Kubectl, namespace: Kubectl) -> Kubectl:
+    namespace.apply(json.dumps(documents()["news"]))
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def offers(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offers]:
+    with offered(tmp_path_factory.mktemp("sources"), checkpoints / "sport") as found:
+        yield found
+
+
+@pytest.fixture
+def gone_afterwards(pool: Kubectl) -> Iterator[None]:
+    """One sub-model at a time: there is little room."""
+    yield
+    pool("delete", "submodel", "--all", "--wait")
+    eventually(lambda: not pool.list_of("pods", "fastserve.io/role=member") or None, 120, "its pods are gone")
+
+
+@pytest.mark.parametrize("scheme", FETCHED)
+def test_a_model_is_fetched_and_answers(
+    pool: Kubectl, offers: Offers, gone_afterwards: None, scheme: str
+) -> None:
+    offer, name = offers.by_scheme[scheme], f"from-{scheme}"
+    start = time.monotonic()
+    apply_offer(pool, name, offer, **({"digest": offer.digest} if offer.digest else {}))
+    ready = eventually(lambda: must_be(pool, "submodel", name, "Ready"), 300, f"{name} is Ready")
+    load = ready["status"]["load"]
+    print(f"{scheme}: apply -> Ready {time.monotonic() - start:.1f} s, load {json.dumps(load)}")
+    assert load["phase"] == "Loaded"
+    answers(pool, name)
+
+
+def test_a_claim_needs_no_fetching(pool: Kubectl, checkpoints: Path, gone_afterwards: None) -> None:
+    load_models(pool, checkpoints)
+    start = time.monotonic()
+    apply_member(pool, "from-pvc", "pvc://models/sport")
+    eventually(lambda: must_be(pool, "submodel", "from-pvc", "Ready"), 300, "it is Ready")
+    print(f"pvc: apply -> Ready {time.monotonic() - start:.1f} s")
+    answers(pool, "from-pvc")
+
+
+def test_the_bytes_are_told_while_they_come(pool: Kubectl, offers: Offers, gone_afterwards: None) -> None:
+    offers.archive.seconds_per_chunk = 0.01
+    with watched(pool, "submodels") as seen:
+        apply_offer(pool, "slow", offers.by_scheme["https"])
+        eventually(lambda: must_be(pool, "submodel", "slow", "Ready"), 300, "it is Ready")
+    offers.archive.seconds_per_chunk = 0
+    loads = [one["status"]["load"] for _, one in seen.events if one.get("status", {}).get("load")]
+    told_of = list(dict.fromkeys((one["phase"], one.get("bytesDone", 0)) for one in loads))
+    print(f"load as it was told: {told_of}")
+    fetching = [done for phase, done in told_of if phase == "Fetching"]
+    assert fetching == sorted(fetching)
+    assert len([done for done in fetching if 0 < done < len(offers.archive.content)]) >= 3
+    phases = list(dict.fromkeys(phase for phase, _ in told_of))
+    assert phases in (
+        ["Pending", "Fetching", "Loading", "Loaded"],
+        ["Pending", "Fetching", "Loaded"],
+    ), phases
+    totals = {one["bytesTotal"] for one in loads if one["phase"] == "Fetching" and one.get("bytesDone")}
+    assert len(offers.archive.content) in totals
+
+
+def test_another_digest_is_no_model(pool: Kubectl, offers: Offers, gone_afterwards: None) -> None:
+    start = time.monotonic()
+    apply_offer(pool, "other", offers.by_scheme["https"], digest="sha256:" + "0" * 64)
+    thing = eventually(lambda: failed_with(pool, "other", "DigestMismatch"), 60, "the status says so")
+    message = thing["status"]["lastFailure"]["message"]
+    print(f"wrong digest -> status {time.monotonic() - start:.1f} s: {message}")
+    assert is_so(thing, "Stalled")
+    assert "sha256:" + "0" * 64 in message
+
+
+@pytest.mark.parametrize(
+    ("scheme", "key"), [("https", "bearerToken"), ("hf", "HF_TOKEN"), ("oci", ".dockerconfigjson")]
+)
+def test_wrong_credentials_are_told_and_never_shown(
+    pool: Kubectl, offers: Offers, gone_afterwards: None, scheme: str, key: str
+) -> None:
+    right, name = offers.by_scheme[scheme], f"wrong-{scheme}"
+    wrong = {**right.secret, key: right.secret[key].replace(TOKEN, WRONG)}
+    start = time.monotonic()
+    apply_offer(pool, name, Offer(right.uri, wrong))
+    thing = eventually(lambda: failed_with(pool, name, "Unauthorized"), 60, "the status says so")
+    print(
+        f"{scheme}: -> status {time.monotonic() - start:.1f} s: {thing['status']['lastFailure']['message']}"
+    )
+    assert WRONG not in json.dumps(thing["status"])
+    assert "spec.model.credentials" in thing["status"]["lastFailure"]["message"]
+
+
+def test_a_secret_that_is_put_right_is_taken_up(pool: Kubectl, offers: Offers, gone_afterwards: None) -> None:
+    right = offers.by_scheme["https"]
+    apply_offer(pool, "mended", Offer(right.uri, {**right.secret, "bearerToken": WRONG}))
+    eventually(lambda: failed_with(pool, "mended", "Unauthorized"), 60, "the status says so")
+    start, (before,) = time.monotonic(), pool.list_of("pods", "fastserve.io/submodel=mended")
+    apply_secret(pool, "mended", right.secret)
+    eventually(lambda: must_be(pool, "submodel", "mended", "Ready"), 300, "it is Ready")
+    print(f"Secret put right -> Ready {time.monotonic() - start:.1f} s (the kubelet's minute is in it)")
+    (after,) = pool.list_of("pods", "fastserve.io/submodel=mended")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    answers(pool, "mended")
