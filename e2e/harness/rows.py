@@ -15,7 +15,7 @@ def said_of(kubectl: Kubectl, kind: str, name: str, what: tuple[str, str, str]) 
     found = condition(thing, what[0])
     current = found.get("observedGeneration") == thing["metadata"]["generation"]
     shown = (found.get("type"), found.get("status"), found.get("reason"))
-    assert current and shown == what, f"{what} is not in {told(kubectl, kind, name)}"
+    assert (current, *shown) == (True, *what), f"{what} is not in {told(kubectl, kind, name)}"
     return found
 
 
