@@ -236,6 +236,14 @@ def test_a_sub_model_that_is_being_deleted_loses_its_objects_and_no_one_elses() 
     assert set(cluster.children) == set(alone.children)
 
 
+def test_a_sub_model_that_is_deleted_as_its_user_asks_with_cascade_orphan_keeps_its_objects() -> None:
+    cluster = news("sport", "world")
+    before = set(cluster.children)
+    cluster.sub_models["sport"]["metadata"] |= {"deletionTimestamp": NOW, "finalizers": ["orphan"]}
+    cluster.settle()
+    assert set(cluster.children) == before
+
+
 def test_suspend_takes_the_pods_and_leaves_everything_else() -> None:
     cluster = news("sport", "world")
     names = set(cluster.children)

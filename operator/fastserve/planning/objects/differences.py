@@ -12,7 +12,14 @@ from fastserve.planning.objects.children import Child, children_of
 from fastserve.planning.objects.decision import Apply, Delete, WriteFailure
 from fastserve.planning.objects.drift import needs_apply
 from fastserve.planning.objects.observed import Observed
-from fastserve.planning.objects.owners import Owner, controller_of, is_leaving, owner_of, uid_of
+from fastserve.planning.objects.owners import (
+    Owner,
+    controller_of,
+    is_leaving,
+    leaves_orphans,
+    owner_of,
+    uid_of,
+)
 from fastserve.planning.objects.wanting import Wanted, Wish
 
 
@@ -81,8 +88,9 @@ def _why_gone(observed: Observed, child: Child, uids: set[str], wanted: set[tupl
 
 
 def _uids(observed: Observed) -> Iterator[str]:
+    """Owners whose objects are ours to delete."""
     for manifest in (observed.pool_manifest, *observed.sub_model_manifests.values()):
-        if uid := uid_of(manifest):
+        if (uid := uid_of(manifest)) and not leaves_orphans(manifest):
             yield uid
 
 

@@ -8,6 +8,8 @@ from fastserve.api.identity import GROUP
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Manifest
 
 OUR_KINDS = (MODEL_POOL.name, SUB_MODEL.name)
+ORPHAN = "orphan"
+"""The garbage collector's finalizer: it has still to take the owner out of what is owned."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,8 @@ def uid_of(manifest: Manifest | None) -> str:
 def is_leaving(manifest: Manifest | None) -> bool:
     """Whether it is being deleted."""
     return bool(manifest and manifest["metadata"].get("deletionTimestamp"))
+
+
+def leaves_orphans(manifest: Manifest | None) -> bool:
+    """Whether it is being deleted with ``--cascade=orphan``: what it owns is to stay, as nobody's."""
+    return is_leaving(manifest) and ORPHAN in ((manifest or {})["metadata"].get("finalizers") or ())
