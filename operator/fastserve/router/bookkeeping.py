@@ -40,6 +40,14 @@ class Bookkeeping:
         self.dead_since, self.failed_bytes = None, 0
         return True
 
+    def is_about(self, target: Target | None) -> bool:
+        """Whether what stands here is about this target, and not about one that was just exchanged."""
+        return target is None or target.model_name == self.target[0]
+
+    def failed(self, target: Target) -> bool:
+        """Whether this target failed and has not recovered."""
+        return self.failure is not None and self.is_about(target)
+
     def fail(self, error: Exception, now: float) -> Failure:
         """One more failure of the target at `now`."""
         self.failures += 1

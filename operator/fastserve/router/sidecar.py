@@ -76,8 +76,9 @@ class Sidecar:
 
     @property
     def failure(self) -> Failure | None:
-        """The last failure, with the line that matters."""
-        return self.book.last_failure(self.report)
+        """The last failure, with the line that matters; none of a target that was just exchanged."""
+        target = self.member.target if self.member else None
+        return self.book.last_failure(self.report) if self.book.is_about(target) else None
 
     def progress(self, target: Target) -> LoadProgress:
         """How far the target is."""
@@ -90,7 +91,7 @@ class Sidecar:
             phase = "Loaded"
         # A failed load that is tried again is still a failed load, or the phase would flap for ever; a fetch
         # that comes further than the last one is none.
-        elif self.book.failure is not None and (child is None or done <= self.book.failed_bytes):
+        elif self.book.failed(target) and (child is None or done <= self.book.failed_bytes):
             phase = "FailedToLoad"
         elif child is not None:
             phase = "Fetching"

@@ -281,6 +281,22 @@ def test_loading_is_told_in_steps(load: LoadProgress, reason: str, phase: str, t
     assert (said["load"]["bytesDone"], said["load"]["bytesTotal"]) == told
 
 
+def test_that_an_earlier_spec_could_not_be_loaded_is_no_word_on_this_one() -> None:
+    cluster = with_pod({}, failed_load("DigestMismatch", "sha256:0 came"))
+    cluster.look()
+    assert cluster.statuses()["sport"]["Stalled"] == "True DigestMismatch"
+    spec = cluster.sub_models["sport"]
+    spec["spec"]["model"]["version"] = "corrected"
+    spec["metadata"]["generation"] = 2
+    cluster.look()
+    said = cluster.statuses()["sport"]
+    assert (said["Ready"], said["Reconciling"]) == ("False PodsStarting", "True PodsStarting")
+    assert "Stalled" not in said
+    placed = cluster.status("sport")["placement"][0]
+    assert (placed["phase"], placed["message"]) == ("Pending", "it has not taken up the new version yet")
+    assert cluster.status("sport")["lastFailure"]["generation"] == 1
+
+
 def test_what_only_the_engine_can_judge_is_a_fault_of_the_spec_all_the_same() -> None:
     said = "spec.parallelism.tensor: 5 ranks do not divide this checkpoint (allowed: 1, 2)"
     cluster = with_pod({}, failed_load("InvalidSpec", said))

@@ -186,7 +186,10 @@ async def test_a_failed_fetch_says_why_and_is_left_alone_until_the_target_change
 
 async def test_a_claim_is_read_where_it_is_mounted(pool: Fetching) -> None:
     pool.aim("claimed", storageUri="pvc://weights/banking/v1")
+    missing = await pool.until_model(lambda model: model["lastFailure"] is not None)
+    assert missing["lastFailure"]["reason"] == "CheckpointMissing"
 
+    (pool.folder / "claims" / "weights" / "banking" / "v1").mkdir(parents=True)
     model = await pool.until_model(lambda model: model["load"]["phase"] == "Loaded")
 
     engine = json.loads((pool.folder / "banking" / "models" / model["name"] / "engine.json").read_text())

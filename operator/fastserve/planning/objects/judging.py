@@ -125,8 +125,8 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
     refused = [one for one in (*plan.foreign, *failures) if one.sub_model == name]
     revision = plan.revisions.get(name, "")
     live = deployments_of(observed, uid_of(manifest)).get(revision)
-    pods = member_pods(observed, name)
     target = plan.targets.get(name)
+    pods = tuple(_up_to_date(pod, target) for pod in member_pods(observed, name))
     return Member(
         name=name,
         generation=int(manifest["metadata"].get("generation", 0)),
@@ -140,6 +140,16 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
         troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
         deployment=live,
     )
+
+
+def _up_to_date(pod: PodView, target: Target | None) -> PodView:
+    """The pod without what its router still says of a version that is not wanted any more: that an earlier
+    spec could not be loaded is no word on this one."""
+    state, model = pod.state, pod.model
+    if state is None or model is None or target is None or pod.ready or model.digest == target.digest:
+        return pod
+    told = {"model": None, "because": "it has not taken up the new version yet"}
+    return PodView(pod.raw, state.model_copy(update=told))
 
 
 def judge_all(
