@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastserve import errors
+from cluster.images import ON_NODES
+from fastserve import __version__, errors
 from fastserve.api.manifests import parse
 from fastserve.planning.objects.failures import HOPELESS
 
@@ -58,7 +59,7 @@ def test_the_yaml_of_a_page_can_be_applied(page: Path) -> None:
 
 @every_page
 def test_every_file_that_a_command_names_is_there(page: Path) -> None:
-    for text in blocks(page, "console"):
+    for text in blocks(page, r"console[ \w]*"):
         for name in re.findall(r"(?:examples|charts|crds|install|images)/[\w./-]*", text):
             assert (ROOT / name).exists() or "/models" in name, name
 
@@ -83,3 +84,16 @@ def test_every_value_that_the_pages_name_is_one_of_the_charts() -> None:
         for part in path.split("."):
             if path != "type":
                 schema = schema["properties"][part]
+
+
+def test_the_images_are_built_as_the_clusters_tool_builds_them() -> None:
+    (text,) = blocks(ROOT / "docs" / "install.md", "console images")
+    built = {
+        re.search(r"-f (\S+)", line)[1]: ("ENGINE_IMAGE=" in line, line.rpartition(" -t ")[2])
+        for line in text.splitlines()
+        if line.startswith("docker build ")
+    }
+    assert built == {
+        image.dockerfile: (image.engine, f"$REGISTRY/fastserve-{image.name}:{__version__} .")
+        for image in ON_NODES
+    }
