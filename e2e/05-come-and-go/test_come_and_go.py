@@ -29,7 +29,8 @@ WORLD = "Rebels fired shells at the city during the night."
 HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-COMMAND = ["python", "/load/load.py", "http://news", "/load/questions.json", str(PER_SECOND)]
+PYTHON = "/opt/fastserve/venv/bin/python"
+COMMAND = [PYTHON, "/load/load.py", "http://news", "/load/questions.json", str(PER_SECOND)]
 
 
 def questioner() -> dict[str, Any]:
