@@ -10,9 +10,11 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import yaml
 
 from api.operator_process import OperatorProcess, free_port
 from api.private_server import PrivateServer, private_server
@@ -45,16 +47,22 @@ class PrivateCluster:
         kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         kubectl("create", "namespace", NAMESPACE)
-        kubectl.within(NAMESPACE).apply(_rights())
         self._controllers()
         kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": _nodes(nodes)}))
         kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s", seconds=70)
 
-    def operator(self, name: str, *namespaces: str, **environment: str) -> OperatorProcess:
-        """Start the operator for these namespaces, with a Lease of its own; it logs into ``<name>.log``."""
+    def grant(self, name: str, namespaces: Sequence[str]) -> None:
+        """What the chart grants to its operator, as a release called `name` for these namespaces."""
+        for right in yaml.safe_load_all(_rights(name, namespaces)):
+            if right is not None:
+                home = right["metadata"].get("namespace", NAMESPACE)
+                self.server.kubectl.within(home).apply(json.dumps(right))
+
+    def operator(self, name: str, namespaces: Sequence[str], **environment: str) -> OperatorProcess:
+        """Start the operator that `grant` was made for; it logs into ``<name>.log``."""
         settings = {
             "FASTSERVE_NAMESPACE": NAMESPACE,
-            "FASTSERVE_LEASE_NAME": "fastserve-operator",
+            "FASTSERVE_LEASE_NAME": f"{name}-operator",
             "FASTSERVE_WATCH_NAMESPACES": ",".join(namespaces),
             "FASTSERVE_LOG_LEVEL": "WARNING",
             **environment,
@@ -124,12 +132,17 @@ def _nowhere() -> Iterator[None]:
         subprocess.run(["ip", "route", "del", "unreachable", POD_RANGE], check=False)
 
 
-def _rights() -> str:
-    """What the chart grants to its operator."""
-    chart = str(ROOT / "charts" / "fastserve")
-    command = [str(state_folder() / "bin" / "helm"), "template", "fastserve", chart]
+def _rights(name: str, namespaces: Sequence[str]) -> str:
+    values = {
+        "fullnameOverride": name,
+        "serviceAccount.name": "fastserve-operator",
+        "watchNamespaces": f"{{{','.join(namespaces)}}}",
+    }
+    chosen = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    command = [str(state_folder() / "bin" / "helm"), "template", name, str(ROOT / "charts" / "fastserve")]
     only = ["--namespace", NAMESPACE, "--show-only", "templates/rbac.yaml"]
-    return subprocess.run([*command, *only], check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run([*command, *only, *chosen], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def _nodes(count: int) -> list[dict[str, object]]:
