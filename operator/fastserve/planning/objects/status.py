@@ -87,7 +87,8 @@ def _statements(member: Member, why: Verdict, pool: str) -> Iterator[Statement]:
 def _available(member: Member) -> Statement:
     count = len(member.answering)
     if count:
-        return Statement("Available", True, "Answering", f"{count} replicas take requests")
+        told = "1 replica takes requests" if count == 1 else f"{count} replicas take requests"
+        return Statement("Available", True, "Answering", told)
     return Statement("Available", False, "NoReplicaAnswers", "no replica takes requests")
 
 
