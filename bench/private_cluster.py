@@ -67,7 +67,9 @@ class PrivateCluster:
             "FASTSERVE_LOG_LEVEL": "WARNING",
             **environment,
         }
-        return OperatorProcess(name, self.server.operator_kubeconfig, self._folder, **settings)
+        begun = OperatorProcess(name, self.server.operator_kubeconfig, self._folder, **settings)
+        self._processes.append(begun.process)
+        return begun
 
     def end(self) -> None:
         for process in self._processes:

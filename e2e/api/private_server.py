@@ -22,7 +22,13 @@ OPERATOR_TOKEN = "only-for-its-operator"
 OPERATOR = "system:serviceaccount:fastserve-system:fastserve-operator"
 START_SECONDS = 60
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
+READS = {"level": "None", "verbs": ["get", "list", "watch"]}
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [READS, {"level": "Metadata"}],
+}
 
 
 class PrivateServer:
@@ -46,6 +52,7 @@ class PrivateServer:
         self.kubeconfig = folder / "kubeconfig"
         self.operator_kubeconfig = folder / "operator.kubeconfig"
         """Of the operator's ServiceAccount, which has no rights but those that somebody gives it."""
+        self.audit_log = folder / "audit.log"
         self.kubectl = Kubectl(kubectl_binary((self._binaries,)), self.kubeconfig)
 
     def start(self) -> None:
@@ -63,7 +70,7 @@ class PrivateServer:
             "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={self._folder / 'audit-policy.json'}",
-            f"--audit-log-path={self._folder / 'audit.log'}",
+            f"--audit-log-path={self.audit_log}",
             "--watch-cache=true",
         )
         end = time.monotonic() + START_SECONDS
@@ -85,9 +92,8 @@ class PrivateServer:
         self._etcd.wait()
 
     def requests(self, agent: str = "fastserve") -> list[dict[str, Any]]:
-        """Finished requests of a client by the audit log, in order: verb, objectRef, responseStatus."""
-        path = self._folder / "audit.log"
-        lines = path.read_text().splitlines() if path.exists() else []
+        """Finished writes of a client by the audit log, in order: verb, objectRef, responseStatus."""
+        lines = self.audit_log.read_text().splitlines() if self.audit_log.exists() else []
         found = [json.loads(line) for line in lines]
         return [one for one in found if one.get("userAgent") == agent and one["stage"] == "ResponseComplete"]
 
