@@ -11,7 +11,7 @@ import pytest
 
 from harness import fake
 from harness.contents import contents
-from harness.kubectl import Kubectl
+from harness.kubectl import Kubectl, Manifest
 from harness.trace import POOL_PARTS, parts, uids
 from harness.waiting import at_rest, eventually
 
@@ -112,6 +112,24 @@ def test_an_editor_and_scale_do_no_better(desk: Desk, monkeypatch: pytest.Monkey
         ),
     }
     _print("by name", took)
+
+
+def test_a_status_is_a_report_and_says_the_truth_again(desk: Desk) -> None:
+    told = at_rest(lambda: desk.kubectl.get("submodel", "sport")["status"])
+    lie = '{"status":{"readyReplicas":7,"conditions":[]}}'
+    desk.kubectl("patch", "fss/sport", "--subresource=status", "--type=merge", "-p", lie)
+
+    def true_again() -> bool:
+        now = desk.kubectl.get("submodel", "sport")["status"]
+        assert now.keys() == told.keys(), now
+        assert now["readyReplicas"] == told["readyReplicas"]
+        return reasons(now) == reasons(told)
+
+    eventually(true_again, SECONDS, "the status says again what is so")
+
+
+def reasons(status: Manifest) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status["conditions"]}
 
 
 def test_nothing_of_ours_owns_a_field_twice(desk: Desk) -> None:

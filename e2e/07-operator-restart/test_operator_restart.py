@@ -88,7 +88,7 @@ def test_a_restart_writes_nothing_and_touches_no_pod(desk: Desk, before: Seen) -
         found = eventually(lambda: desk.leads(names(desk.cluster)), 60, "a new one leads")
         eventually(lambda: looks(system, found) >= 1, 60, "it has looked at the pool")
         throughout(lambda: desk.unchanged(before), 5)
-        writes = audit.writes(operator_user(desk.cluster))
+        writes = audit.writes(operator_user(desk.cluster), desk.kubectl.namespace)
     print(f"a restart of {len(old)} replicas: {len(writes)} writes, {len(before.pods)} pods as before")
     assert writes == []
     desk.answers()

@@ -24,15 +24,14 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def writes(self, user: str) -> list[str]:
-        """What `user` wrote since the last call, ``verb resource/subresource namespace/name``; its Leases
-        are left out, for they say that it lives."""
+    def writes(self, user: str, namespace: str) -> list[str]:
+        """What `user` wrote in a namespace since the last call, ``verb resource/subresource name``."""
         return [
             _told(event)
             for event in self._events()
             if event["verb"] in WRITES
             and event["user"]["username"] == user
-            and event.get("objectRef", {}).get("resource") != "leases"
+            and event.get("objectRef", {}).get("namespace") == namespace
             and "dryRun=" not in event["requestURI"]
         ]
 
@@ -55,7 +54,7 @@ class Audit:
 def _told(event: dict[str, Any]) -> str:
     thing = event.get("objectRef", {})
     kind = "/".join(filter(None, (thing.get("resource"), thing.get("subresource"))))
-    return f"{event['verb']} {kind} {thing.get('namespace', '')}/{thing.get('name', '')}"
+    return f"{event['verb']} {kind} {thing.get('name', '')}"
 
 
 def _number(file: IO[str]) -> int:
