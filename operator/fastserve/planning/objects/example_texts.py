@@ -42,8 +42,11 @@ def _text_of(line: str, place: str) -> str:
         return line
     try:
         text = json.loads(line).get("text")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: brackets in brackets, a hundred thousand deep
         raise InvalidSpec(FIELD, f"{place}: {error}") from error
     if not isinstance(text, str):
         raise InvalidSpec(FIELD, f'{place}: the field "text" is missing')
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        # JSON can write half a character; no digest and no router could.
+        raise InvalidSpec(FIELD, f'{place}: the field "text" holds half of a surrogate pair')
     return text
