@@ -6,11 +6,12 @@ ever written through a link; a link that leads elsewhere is refused.
 """
 
 import hashlib
-import lzma
+import io
 import os
 import posixpath
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Literal, NoReturn, Protocol
 
 from backports.zstd import ZstdError, ZstdFile
 
@@ -30,22 +31,27 @@ from fastserve.fetching.remote import MAX_FILES, Unpack, safe_path
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".zip")
 READ_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 20
+MAX_HEADERS_BYTES = 32 << 20
+"""Of all long headers of one tar together; the library keeps what the global ones say."""
+MAX_DIRECTORY_BYTES = 8 << 20
+"""Of a zip's directory, which the library reads whole before it says how many entries there are."""
 MAX_LINKS_IN_A_ROW = 16
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK"
 _LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b"L", b"K"}
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     ZstdError,
     EOFError,
     NotImplementedError,  # zipfile: a compression it does not know
     RuntimeError,  # zipfile: encrypted
-    UnicodeError,
+    ValueError,  # both: numbers and names that are none
+    struct.error,
 )
 
 
@@ -54,12 +60,35 @@ class Readable(Protocol):
 
 
 class SmallHeaders(tarfile.TarInfo):
-    """tarfile reads a long header into memory whole, however long it says it is."""
+    """tarfile reads a long header, or the map of a sparse file, into memory whole, however long it is."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_HEADERS and self.size > MAX_HEADER_BYTES:
-            raise tarfile.ReadError("a header is too long")
+    def _proc_member(self, archive: "BoundedTar") -> tarfile.TarInfo:
+        if self.type in _LONG_HEADERS:
+            archive.header_bytes += self.size
+            if self.size > MAX_HEADER_BYTES or archive.header_bytes > MAX_HEADERS_BYTES:
+                raise tarfile.ReadError("its headers are too long")
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+    def _refuse_sparse(self, *_: object) -> NoReturn:
+        raise tarfile.ReadError("it has sparse files: pack it without --sparse")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+
+
+class BoundedTar(tarfile.TarFile):
+    """`header_bytes` is what its long headers had so far."""
+
+    tarinfo = SmallHeaders
+    header_bytes = 0
+
+
+class SmallReads(io.FileIO):
+    """A file of which nobody reads much at once, since what zipfile reads at once stays in memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("its directory is too long")
+        return super().read(size) or b""
 
 
 @dataclass
@@ -76,7 +105,7 @@ class Unpacker:
 
     def unpack(self, archive: Path, how: Unpack) -> None:
         """Unpack one archive. Raises ArchiveRefused or SizeLimitExceeded."""
-        with archive.open("rb") as file:
+        with SmallReads(archive) as file:
             magic = file.read(4)
             file.seek(0)
             try:
@@ -85,7 +114,7 @@ class Unpacker:
                 else:
                     self._unpack_tar(file, magic, how)
             except _BROKEN as error:
-                raise ArchiveRefused(f"the archive cannot be unpacked: {error}") from error
+                raise ArchiveRefused(f"the archive cannot be unpacked: {str(error)[:300]}") from error
 
     def finish(self) -> None:
         """Give linked files their other names, and take a lone folder at the top for the whole."""
@@ -213,8 +242,10 @@ class Unpacker:
 @contextmanager
 def _tar(file: IO[bytes], magic: bytes) -> Iterator[tarfile.TarFile]:
     if magic == _ZSTD_MAGIC:
-        with ZstdFile(file) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=SmallHeaders) as archive:
+        with ZstdFile(file) as plain, BoundedTar.open(fileobj=plain, mode="r|") as archive:
             yield archive
     else:
-        with tarfile.open(fileobj=file, mode="r|*", tarinfo=SmallHeaders) as archive:
+        # Never "r|*": xz may ask for gigabytes of memory, and nobody promised it.
+        mode: Literal["r|gz", "r|"] = "r|gz" if magic.startswith(_GZIP_MAGIC) else "r|"
+        with BoundedTar.open(fileobj=file, mode=mode) as archive:
             yield archive

@@ -11,7 +11,9 @@ from fastserve.errors import ArchiveRefused, SizeLimitExceeded
 MAX_FILES = 20_000
 """Files of one model. The largest checkpoints have hundreds."""
 RESERVED = ".fastserve-source.json"
-"""The marker's name: no fetched file may have it."""
+"""The marker's name: no fetched file may have it, in no folder, since a lone folder becomes the top."""
+MAX_NAME_BYTES = 255
+"""Of a file's name: what file systems take."""
 
 Unpack = Literal["", "archive", "layer"]
 """Whether a file is unpacked once it is there; a layer can also delete what lies below it."""
@@ -90,6 +92,13 @@ def safe_path(path: str) -> str:
     """`path` as one below a folder. Raises ArchiveRefused where it would lead out of it."""
     pure = PurePosixPath(path)
     bad = pure.is_absolute() or ".." in pure.parts or "\\" in path or "\x00" in path or not pure.parts
-    if bad or str(pure) == RESERVED:
+    if bad or not all(_is_name(part) for part in pure.parts):
         raise ArchiveRefused(f"the source has a file at {path[:200]!r}, which no model may have")
     return str(pure)
+
+
+def _is_name(part: str) -> bool:
+    try:
+        return part != RESERVED and len(part.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:  # bytes that are no UTF-8: a marker cannot name them
+        return False

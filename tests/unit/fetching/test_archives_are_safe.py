@@ -9,7 +9,7 @@ import pytest
 from backports import zstd
 
 from fastserve.errors import ArchiveRefused, SizeLimitExceeded
-from fastserve.fetching.archives import MAX_HEADER_BYTES, Unpacker
+from fastserve.fetching.archives import MAX_HEADER_BYTES, MAX_HEADERS_BYTES, Unpacker
 from fastserve.fetching.progress import Meter
 from fastserve.fetching.remote import MAX_FILES, Unpack
 
@@ -173,3 +173,48 @@ def test_an_upper_layer_cannot_delete_outside(unpacker: Unpacker) -> None:
     with pytest.raises(ArchiveRefused):
         unpack(unpacker, tar_of(entry("../.wh.kept")), how="layer")
     assert (unpacker.root.parent / "kept").exists()
+
+
+def pax_tar(headers: dict[str, str], *contents: bytes) -> bytes:
+    """A tar whose file has pax headers of ours, and contents as they stand."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number, content in enumerate(contents):
+            info = tarfile.TarInfo(f"file-{number}")
+            info.size, info.pax_headers = len(content), headers
+            archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def test_a_map_of_a_sparse_file_is_not_read(unpacker: Unpacker) -> None:
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}
+    with pytest.raises(ArchiveRefused, match="without --sparse"):
+        unpack(unpacker, pax_tar(headers, b"1000000\n" + b"1\n" * 2_000_000))
+
+
+def test_many_long_headers_are_refused_though_each_is_allowed(unpacker: Unpacker) -> None:
+    headers = {"comment": "x" * (MAX_HEADER_BYTES - 100)}
+    with pytest.raises(ArchiveRefused, match="headers are too long"):
+        unpack(unpacker, pax_tar(headers, *[b""] * (MAX_HEADERS_BYTES // MAX_HEADER_BYTES + 2)))
+
+
+def test_a_zip_with_an_endless_directory_is_refused_before_it_is_read(
+    unpacker: Unpacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastserve.fetching.archives.MAX_DIRECTORY_BYTES", 100)
+    with pytest.raises(ArchiveRefused, match="directory is too long"):
+        unpack(unpacker, zip_of(*((f"file-{number}", b"") for number in range(10))))
+
+
+@pytest.mark.parametrize("mode", ["w:xz", "w:bz2"])
+def test_forms_that_nobody_promised_are_refused(unpacker: Unpacker, mode: str) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(unpacker, tar_of(*GOOD, mode=mode))
+
+
+@pytest.mark.parametrize(
+    "name", ["m/.fastserve-source.json", "m/" + "x" * 300, "m/\udcff"], ids=["marker", "long", "bytes"]
+)
+def test_names_that_no_folder_could_hold_are_refused(unpacker: Unpacker, name: str) -> None:
+    with pytest.raises(ArchiveRefused, match="which no model may have"):
+        unpack(unpacker, tar_of(entry(name, b"1"), mode="w"))
