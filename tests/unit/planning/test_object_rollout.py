@@ -12,6 +12,13 @@ def live(available_replicas: int, replicas: int = 1, seen: int = 1) -> Manifest:
     }
 
 
+def lost() -> Manifest:
+    """All of its pods answered once, and none does now."""
+    gone = live(0)
+    gone["status"]["conditions"] = [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]
+    return gone
+
+
 CPU, GPU = Course("new", 1, surge=True), Course("new", 1, surge=False)
 GPU_HELD = Course("new", 1, surge=False, lingering=True)
 
@@ -24,6 +31,13 @@ GPU_HELD = Course("new", 1, surge=False, lingering=True)
         (CPU, {"old": live(1), "new": live(0)}, Step(make=True, stay=("old",))),
         (CPU, {"old": live(1), "new": live(1)}, Step(make=True, leave=("old",))),
         (CPU, {"b": live(1), "a": live(1), "new": live(0)}, Step(make=True, stay=("a", "b"))),
+        (CPU, {"broken": live(0)}, Step(make=True, leave=("broken",))),
+        (CPU, {"old": lost(), "new": live(0)}, Step(make=True, stay=("old",))),
+        (
+            CPU,
+            {"old": live(1), "broken": live(0), "worse": live(0), "new": live(0)},
+            Step(make=True, leave=("broken", "worse"), stay=("old",)),
+        ),
         (Course("new", 2, surge=True), {"old": live(2), "new": live(1, 2)}, Step(make=True, stay=("old",))),
         (Course("new", 2, surge=True), {"old": live(2), "new": live(1)}, Step(make=True, stay=("old",))),
         (Course("new", 0, surge=True), {"old": live(1)}, Step(make=True, leave=("old",))),

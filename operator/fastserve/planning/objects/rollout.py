@@ -1,7 +1,7 @@
 """From one revision to the next: which Deployments are made, which go, and when.
 
-    with surge      (CPU members, stand-by routers): make the new one, keep the old until the new one is
-                    available, then delete the old; somebody always answers
+    with surge      (CPU members, stand-by routers): make the new one, keep those of the old that ever
+                    answered until the new one is available, then delete them; somebody always answers
     without surge   (GPU members): delete the old one, wait for its pods to end, then make the new; no GPU is
                     asked for twice
     nothing to run  (at zero, suspended): make the new one, delete the old
@@ -11,9 +11,13 @@ One step per look: each step is made of what is observed, and nothing is remembe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from fastserve.api.objects import Manifest
 from fastserve.planning.objects.owners import is_leaving
+
+ALL_AVAILABLE: Final = "NewReplicaSetAvailable"
+"""Reason of a Deployment's condition Progressing, from when its rollout was done."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,9 @@ def next_step(course: Course, live: Mapping[str, Manifest]) -> Step:
     if course.surge:
         if course.replicas == 0 or (wanted is not None and available(wanted, course.replicas)):
             return Step(make=True, leave=older)
-        return Step(make=True, stay=older)
+        # One that never answered helps nobody; edit after edit they would take all the room there is.
+        stay = tuple(revision for revision in older if _ever_available(live[revision]))
+        return Step(make=True, leave=tuple(sorted({*older} - {*stay})), stay=stay)
     # A Deployment is gone before its pods are, and they hold their GPUs to the end.
     return Step(make=wanted is not None or not (older or course.lingering), leave=older)
 
@@ -60,6 +66,13 @@ def available(deployment: Manifest, replicas: int) -> bool:
         and deployment.get("spec", {}).get("replicas", 1) >= replicas
         and status.get("availableReplicas", 0) >= replicas
     )
+
+
+def _ever_available(deployment: Manifest) -> bool:
+    """Whether any of its pods answers, or all did at some time: that reason stays when they are lost again."""
+    status = deployment.get("status") or {}
+    told = any(one.get("reason") == ALL_AVAILABLE for one in status.get("conditions") or ())
+    return told or int(status.get("availableReplicas", 0)) > 0
 
 
 def kept_revisions(current: str, numbers: Mapping[str, int]) -> set[str]:
