@@ -205,6 +205,15 @@ def test_a_running_sub_model_that_becomes_invalid_keeps_its_pods_and_its_place_i
     assert cluster.status("sport")["activeVersion"] == "v2"
 
 
+def test_a_sub_model_that_becomes_invalid_keeps_its_pods_also_when_somebody_spoils_the_table() -> None:
+    cluster = news("sport", "world")
+    change(cluster, "sport", model={"storageUri": "file:///elsewhere"})
+    cluster.settle()
+    cluster.edit(CONFIG_MAP, "news-p-routes", "data", "routes.json")
+    cluster.settle()
+    assert len(cluster.pods_of("sport")) == 1
+
+
 def test_sub_models_without_their_pool_lose_their_objects_and_say_so_and_come_back_with_it() -> None:
     cluster = news("sport")
     pool, cluster.pool = cluster.pool, None
@@ -410,6 +419,18 @@ def test_a_gpu_revision_waits_for_pods_that_outlive_their_deployment() -> None:
     assert told["message"].endswith("have ended; 0 of 1 replicas answered an inference")
     cluster.settle()
     assert cluster.statuses()["big"]["Ready"] == "True InferenceAnswered"
+
+
+def test_a_gpu_revision_does_not_wait_for_ever_for_a_pod_on_a_lost_node() -> None:
+    cluster = news(big={"gpu": {}})
+    change(cluster, "big", podTemplate={"labels": {"a": "b"}})
+    cluster.look()
+    (stuck,) = cluster.pods_of("big")
+    stuck["metadata"]["deletionTimestamp"] = NOW
+    cluster.look(now="2026-01-01T00:00:59Z")
+    assert [name for name in cluster.names(DEPLOYMENT) if name.startswith("big")] == []
+    cluster.look(now="2026-01-01T00:01:00Z")
+    assert len([name for name in cluster.names(DEPLOYMENT) if name.startswith("big")]) == 1
 
 
 def test_a_router_may_read_the_prototypes_of_members_and_of_nobody_else() -> None:

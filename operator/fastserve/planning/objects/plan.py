@@ -36,14 +36,15 @@ CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STU
 
 
 def plan_objects(observed: Observed, settings: ObjectSettings, now: Moment) -> ObjectPlan:
-    """The plan; it raises nothing for what users wrote. `now` decides only when to look again."""
+    """The plan; it raises nothing for what users wrote. `now` decides only when to look again, and
+    how long a pod that does not end is waited for."""
     pool = observed.pool
     if observed.pool_fault is not None:
         plan = _halted(observed, observed.pool_fault.field, observed.pool_fault.message)
     elif pool is None:
         plan = _without_pool(observed)
     else:
-        plan = _with_pool(observed, pool, settings)
+        plan = _with_pool(observed, pool, settings, now)
     return replace(plan, recheck_after=recheck_after(observed, plan, now))
 
 
@@ -71,7 +72,7 @@ class _Members:
     kept: Mapping[str, Member]
 
 
-def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings) -> ObjectPlan:
+def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
     members = _Members(judged, _kept(observed, judged))
     known = _known(pool, members)
@@ -86,7 +87,7 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings) ->
         return replace(known, pool_rejection=rejection, because=because)
     # The digest as routers compute it.
     carried = replace(known, table=table, table_digest=digest_of(table.model_dump(mode="json")))
-    return _written(observed, carried, settings)
+    return _written(observed, carried, settings, now)
 
 
 def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
@@ -117,14 +118,14 @@ def _kept(observed: Observed, judged: Membership) -> dict[str, Member]:
     }
 
 
-def _written(observed: Observed, plan: ObjectPlan, settings: ObjectSettings) -> ObjectPlan:
+def _written(observed: Observed, plan: ObjectPlan, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     if plan.table is None:
         raise ValueError("a plan that is written has a route table")
     wish = pool_wish(observed, plan.table, settings)
     for name in plan.revisions:
-        wish += member_wish(observed, observed.sub_models[name], settings)
-    # Objects of a rejected member that never ran are none; those of one that ran all stay.
-    to_apply, to_delete = applies(observed, wish), deletes(observed, wish, plan.kept)
+        wish += member_wish(observed, observed.sub_models[name], settings, now)
+    # Of a rejected member all objects stay, also where the table, which somebody else can edit, has lost it.
+    to_apply, to_delete = applies(observed, wish), deletes(observed, wish, frozenset(plan.rejected))
     taken = foreign(observed, wish)
     counts = f"{len(to_apply)} objects to apply, {len(to_delete)} to delete"
     refused = "".join(f"; {name} is rejected: {why.message}" for name, why in sorted(plan.rejected.items()))

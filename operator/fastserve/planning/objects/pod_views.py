@@ -9,6 +9,7 @@ from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import Manifest
 from fastserve.api.state import ModelState, RouterState
 from fastserve.planning.objects.affinity import gpu_words
+from fastserve.planning.objects.moments import Moment, seconds_between
 from fastserve.planning.objects.naming import MEMBER, STANDBY
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import is_leaving, uid_of
@@ -36,6 +37,10 @@ class PodView:
     @property
     def leaving(self) -> bool:
         return is_leaving(self.raw)
+
+    def overdue_seconds(self, now: Moment) -> float:
+        """How long ago its grace period was over; 0 before that, and for a pod that stays."""
+        return seconds_between(str(self.raw["metadata"].get("deletionTimestamp", "")), now)
 
     @property
     def ended(self) -> bool:

@@ -3,7 +3,7 @@
     with surge      (CPU members, stand-by routers): make the new one, keep those of the old that ever
                     answered until the new one is available, then delete them; somebody always answers
     without surge   (GPU members): delete the old one, wait for its pods to end, then make the new; no GPU is
-                    asked for twice
+                    asked for twice. A pod whose node is lost never ends: it is not waited for for ever
     nothing to run  (at zero, suspended): make the new one, delete the old
 
 One step per look: each step is made of what is observed, and nothing is remembered.
@@ -23,7 +23,7 @@ ALL_AVAILABLE: Final = "NewReplicaSetAvailable"
 @dataclass(frozen=True)
 class Course:
     """Where a workload is to come: its wanted revision and replicas, and whether the next revision may run
-    beside the old one. `lingering`: pods of older revisions have not ended, whether or not their Deployment
+    beside the old one. `lingering`: pods of older revisions are still to end, whether or not their Deployment
     is still there."""
 
     revision: str
@@ -69,7 +69,7 @@ def available(deployment: Manifest, replicas: int) -> bool:
 
 
 def _ever_available(deployment: Manifest) -> bool:
-    """Whether any of its pods answers, or all did at some time: that reason stays when they are lost again."""
+    """Whether any of its pods answers, or all did at some time: that reason stays when they are lost."""
     status = deployment.get("status") or {}
     told = any(one.get("reason") == ALL_AVAILABLE for one in status.get("conditions") or ())
     return told or int(status.get("availableReplicas", 0)) > 0

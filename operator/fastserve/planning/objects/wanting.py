@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import (
@@ -17,6 +18,7 @@ from fastserve.api.submodel import SubModel
 from fastserve.planning.objects import naming
 from fastserve.planning.objects.children import deployments_of, numbers_of, revisions_of
 from fastserve.planning.objects.member_objects import member_budget, member_service
+from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.ownership import owned
@@ -46,6 +48,10 @@ from fastserve.planning.objects.workloads import (
     member_workload,
     standby_workload,
 )
+
+LONGEST_OVERDUE: Final = 60.0
+"""Seconds. A pod that has not ended so long after its grace period is on a node that is lost or stuck, and may
+never end; the scheduler still counts what it holds."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def pool_wish(observed: Observed, table: RouteTable, settings: ObjectSettings) -
     return own + _workload_wish(observed, owner, standby_workload(pool, template, replicas), course)
 
 
-def member_wish(observed: Observed, sub_model: SubModel, settings: ObjectSettings) -> Wish:
+def member_wish(observed: Observed, sub_model: SubModel, settings: ObjectSettings, now: Moment) -> Wish:
     """The objects of one accepted sub-model. Raises ValueError where there is no pool."""
     pool, name = observed.pool, sub_model.metadata.name
     if pool is None:
@@ -116,7 +122,8 @@ def member_wish(observed: Observed, sub_model: SubModel, settings: ObjectSetting
     owner = observed.sub_model_manifests[name]
     replicas = replicas_of(pool, sub_model)
     revision = member_revision(pool, sub_model)
-    lingering = any(pod.revision != revision for pod in member_pods(observed, name))
+    others = (pod for pod in member_pods(observed, name) if pod.revision != revision)
+    lingering = any(pod.overdue_seconds(now) < LONGEST_OVERDUE for pod in others)
     course = Course(revision, replicas, surge=sub_model.spec.gpu is None, lingering=lingering)
     kept = revisions_of(observed, uid_of(owner)).get(course.revision)
     template = kept_template(kept) if kept else member_template(pool, sub_model, settings)
