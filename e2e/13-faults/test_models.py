@@ -44,7 +44,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
         "/garbage.tar": Served(b"this is no archive" * 1000),
         "/large.tar": Served(b"", announced=1 << 30, ranges=False),
         "/huge.tar": Served(b"", announced=500 << 40, ranges=False),
-        "/filling.tar": Served(bytes(256 << 20)),
+        "/filling.tar": Served(bytes(256 << 20), seconds_per_chunk=0.01),
     }
     with FileServer(tmp_path_factory.mktemp("web"), files, address=address_for_pods()).running() as server:
         yield server

@@ -156,7 +156,7 @@ def test_a_node_that_falls_silent(installed: Kubectl, pool: Kubectl) -> None:
 
         eventually(runs, 60, "its pod runs on a node that kwok plays")
         start = time.monotonic()
-        installed("annotate", "node", name, "kwok.x-k8s.io/node-")
+        fake.silence(installed, name)
         told = ("Ready", "False", "NodeLost")
         said = eventually(lambda: said_of(pool, "submodel", "away", told), 180, "the node is missed")
         noticed = time.time()

@@ -6,6 +6,7 @@ kwok says at once that such a pod runs and is ready; no router answers there, so
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from cluster.kwok import TAINT, fake_node
@@ -22,15 +23,31 @@ PLACE: dict[str, Any] = {
 @contextmanager
 def faked_node(cluster: Kubectl, name: str) -> Iterator[None]:
     """A node of this name for as long as the block lasts; it needs a kwok that runs (`make cluster` does)."""
-    node = fake_node(0)
-    labels = {**node["metadata"]["labels"], "kubernetes.io/hostname": name, "type": "story", MARK: "fake"}
-    node["metadata"] |= {"name": name, "labels": labels}
     cluster("delete", "node", name, "--ignore-not-found")
-    cluster("create", "-f", "-", stdin=json.dumps(node))
+    cluster("create", "-f", "-", stdin=json.dumps(_node(name)))
     try:
         yield
     finally:
         cluster("delete", "node", name, "--ignore-not-found")
+
+
+def silence(cluster: Kubectl, name: str) -> None:
+    """Let nobody speak for the node any more: it is made anew as one that kwok does not know. Its pods stay
+    as they are, until the control plane misses its kubelet."""
+    node = _node(name)
+    del node["metadata"]["annotations"]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it runs"}
+    node["status"]["conditions"] = [{**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}]
+    cluster("delete", "node", name)
+    cluster("create", "-f", "-", stdin=json.dumps(node))
+
+
+def _node(name: str) -> Manifest:
+    node = fake_node(0)
+    labels = {**node["metadata"]["labels"], "kubernetes.io/hostname": name, "type": "story", MARK: "fake"}
+    node["metadata"] |= {"name": name, "labels": labels}
+    return node
 
 
 def pool(name: str = "news", **spec: object) -> Manifest:
