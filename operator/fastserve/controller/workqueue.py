@@ -1,5 +1,7 @@
 """Which pool is looked at when: serial for one key, a few keys at once, and every reason to look counts
-once, however often it is told.
+once, however often it is told. What an event tells comes before what only a clock asks for: hundreds of
+pools that wait for their routers, each looked at again every second, would else hold up the one that its
+user just changed.
 
 Nothing is remembered but when to look next. All methods belong to one event loop.
 """
@@ -28,9 +30,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds, but for `workers`. `gap` lies between the beginnings of two looks at one key; a look that
-    takes longer than `limit` has failed; `resync` is when a key is looked at again though nothing was told,
-    the safety net for an event that got lost."""
+    """Seconds, but for `workers` and `rechecks`. `gap` lies between the beginnings of two looks at one key; a
+    look that takes longer than `limit` has failed; `patience` is how much longer a look waits for a worker
+    that no event asked for, and `rechecks` how many of those begin in a second at most; `resync` is when a
+    key is looked at again though nothing was told, the safety net for an event that got lost."""
 
     workers: int = 6
     gap: float = 0.5
@@ -38,6 +41,8 @@ class Pace:
     longest_backoff: float = 60.0
     resync: float = 600.0
     limit: float = 120.0
+    patience: float = 10.0
+    rechecks: float = 20.0
 
 
 SPREAD: Final = (0.8, 1.2)
@@ -47,7 +52,8 @@ Heard = Callable[[ObjectKey, str, float], None]
 
 @dataclass
 class _Entry:
-    is_ready: bool = False
+    due: float | None = None
+    """Its place among those that wait for a worker; None while it does not."""
     is_running: bool = False
     is_told: bool = False
     failures: int = 0
@@ -69,12 +75,13 @@ class WorkQueue:
         self._pace = pace
         self._heard = heard
         self._entries: dict[ObjectKey, _Entry] = {}
-        self._ready: asyncio.Queue[ObjectKey] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[float, ObjectKey]] = asyncio.PriorityQueue()
+        self._next_recheck = float("-inf")
 
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
-        return self._ready.qsize()
+        return sum(entry.due is not None for entry in self._entries.values())
 
     @property
     def keys(self) -> frozenset[ObjectKey]:
@@ -85,8 +92,10 @@ class WorkQueue:
         entry = self._entries.setdefault(key, _Entry())
         if entry.is_running:
             entry.is_told = True
-        elif not entry.is_ready:
-            self._look_in(key, entry, entry.began + self._pace.gap - asyncio.get_running_loop().time())
+        elif entry.due is None:
+            self._look_at(key, entry, entry.began + self._pace.gap)
+        else:
+            self._make_ready(key, entry, 0.0)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -100,9 +109,11 @@ class WorkQueue:
 
     async def _take_turns(self) -> None:
         while True:
-            key = await self._ready.get()
-            entry = self._entries[key]
-            entry.is_ready, entry.is_running = False, True
+            due, key = await self._ready.get()
+            entry = self._entries.get(key)
+            if entry is None or entry.due != due:
+                continue  # an event brought it forward
+            entry.due, entry.is_running = None, True
             entry.began = asyncio.get_running_loop().time()
             outcome = await self._look(key)
             entry.is_running = False
@@ -142,17 +153,32 @@ class WorkQueue:
             self._look_in(key, entry, self._pace.resync * random.uniform(*SPREAD))  # noqa: S311
 
     def _look_in(self, key: ObjectKey, entry: _Entry, seconds: float) -> None:
+        """Look again after so many seconds, if no event tells before."""
         entry.cancel_timer()
-        if seconds > 0:
-            loop = asyncio.get_running_loop()
-            entry.timer = loop.call_later(seconds, self._make_ready, key, entry)
-        else:
-            self._make_ready(key, entry)
+        entry.timer = asyncio.get_running_loop().call_later(seconds, self._recheck, key, entry)
 
-    def _make_ready(self, key: ObjectKey, entry: _Entry) -> None:
+    def _recheck(self, key: ObjectKey, entry: _Entry) -> None:
+        """Its time has come; so many come at once that they take turns."""
+        loop = asyncio.get_running_loop()
+        turn = max(self._next_recheck, loop.time())
+        self._next_recheck = turn + 1 / self._pace.rechecks
+        entry.timer = loop.call_at(turn, self._make_ready, key, entry, self._pace.patience)
+
+    def _look_at(self, key: ObjectKey, entry: _Entry, moment: float) -> None:
+        """Look at that moment of the loop's clock, or now where it is over: an event tells of it."""
+        entry.cancel_timer()
+        loop = asyncio.get_running_loop()
+        if moment > loop.time():
+            entry.timer = loop.call_at(moment, self._make_ready, key, entry, 0.0)
+        else:
+            self._make_ready(key, entry, 0.0)
+
+    def _make_ready(self, key: ObjectKey, entry: _Entry, patience: float) -> None:
         entry.timer = None
-        entry.is_ready = True
-        self._ready.put_nowait(key)
+        due = asyncio.get_running_loop().time() + patience
+        if entry.due is None or due < entry.due:
+            entry.due = due
+            self._ready.put_nowait((due, key))
 
     def _backoff(self, failures: int) -> float:
         longest = self._pace.first_backoff * 2.0 ** min(failures - 1, 16)

@@ -228,3 +228,49 @@ def test_a_look_that_hangs_is_given_up() -> None:
     looks = Looks(seconds=1e6)
     run(looks, story)
     assert looks.of(NEWS)[1] == pytest.approx(121, abs=0.3)
+
+
+def test_what_an_event_tells_comes_before_pools_that_only_wait() -> None:
+    """Forty pools ask to be looked at again each second, which is more than the workers can do."""
+    waiting = [ObjectKey("default", f"waits-{number}") for number in range(40)]
+
+    async def story(queue: WorkQueue) -> None:
+        for key in waiting:
+            queue.add(key)
+        await asyncio.sleep(60)
+        queue.add(NEWS)
+        await asyncio.sleep(60)
+
+    looks = Looks(lambda _: Outcome(recheck_after=1.0), seconds=0.5)
+    run(looks, story, Pace(workers=2, resync=1e9))
+    assert looks.of(NEWS)[0] - 60 <= 0.5
+    assert all(len(looks.of(key)) >= 4 for key in waiting)
+
+
+def test_an_event_brings_a_pool_forward_that_already_waits_and_it_is_looked_at_once() -> None:
+    others = [ObjectKey("default", f"waits-{number}") for number in range(20)]
+
+    async def story(queue: WorkQueue) -> None:
+        for key in (*others, SPORT):
+            queue.add(key)
+        await asyncio.sleep(25.2)  # all wait again; its own turn would come 20 seconds later
+        before = len(looks.of(SPORT))
+        queue.add(SPORT)
+        queue.add(SPORT)
+        await asyncio.sleep(4)
+        assert len(looks.of(SPORT)) == before + 1
+
+    looks = Looks(lambda _: Outcome(recheck_after=2.0), seconds=1.0)
+    run(looks, story, Pace(workers=1, resync=1e9, patience=1e6))
+
+
+def test_hundreds_of_pools_that_wait_are_looked_at_in_turns() -> None:
+    async def story(queue: WorkQueue) -> None:
+        for number in range(300):
+            queue.add(ObjectKey("default", f"waits-{number}"))
+        await asyncio.sleep(100)
+
+    looks = Looks(lambda _: Outcome(recheck_after=1.0))
+    run(looks, story, Pace(resync=1e9, rechecks=10))
+    assert 1200 <= len(looks.times) <= 1310
+    assert {len(looks.of(ObjectKey("default", f"waits-{number}"))) for number in range(300)} <= {4, 5}
