@@ -251,6 +251,30 @@ def test_a_name_that_turns_out_to_be_taken_is_told_by_whom_it_hinders() -> None:
     assert cluster.status("news")["lastFailure"]["message"] == "Service news is not ours"
 
 
+@pytest.mark.parametrize(("name", "sub_model"), [("sport-m", "sport"), ("news", "")])
+def test_nothing_is_ready_while_the_api_server_refuses_one_of_its_objects(name: str, sub_model: str) -> None:
+    cluster = news()
+    words = f'services "{name}" is forbidden: exceeded quota: small'
+    cluster.failures = (WriteFailure(SERVICE, name, "Refused", words, sub_model),)
+    cluster.look()
+    told = cluster.status(sub_model or "news")
+    ready = next(one for one in told["conditions"] if one["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", "Refused", words)
+    assert cluster.statuses()[sub_model or "news"]["Reconciling"] == "True Refused"
+    cluster.failures = ()
+    cluster.look()
+    assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"
+
+
+def test_pods_of_a_sub_model_that_was_deleted_do_not_make_the_next_of_its_name_ready() -> None:
+    cluster = news()
+    cluster.sub_models = {"sport": sub_model_manifest("sport", uid="uid-of-the-next")}
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "False PodsMissing"
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
 @pytest.mark.parametrize(
     ("load", "reason", "phase", "told"),
     [

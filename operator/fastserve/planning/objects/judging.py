@@ -31,7 +31,8 @@ POD_TEMPLATE = "spec.podTemplate"
 @dataclass(frozen=True)
 class Member:
     """One sub-model. `replicas` are those that are to run now; `revision` is empty and `target` None where
-    nothing is wanted of it. `pods` are all that have not ended, `troubles` sorted, the most telling first."""
+    nothing is wanted of it. `pods` are all that have not ended, `troubles` sorted, the most telling first;
+    `unwritten` tells that the API server did not take all of its objects."""
 
     name: str
     generation: int
@@ -44,6 +45,7 @@ class Member:
     pods: tuple[PodView, ...]
     troubles: tuple[Trouble, ...]
     deployment: Manifest | None
+    unwritten: bool
 
     @property
     def current(self) -> tuple[PodView, ...]:
@@ -84,7 +86,9 @@ class Member:
     @property
     def ready(self) -> bool:
         """Whether it is at its spec, and an inference was answered there."""
-        if self.rejection is not None or self.suspended or self.target is None or self.hopeless_write:
+        if self.rejection is not None or self.suspended or self.target is None or self.unwritten:
+            return False
+        if self.deployment is None:  # the pods are those of an older life, and about to go with it
             return False
         if self.replicas == 0:
             return self.was_proved and not self.staying
@@ -139,6 +143,7 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
         pods=pods,
         troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
         deployment=live,
+        unwritten=bool(refused),
     )
 
 

@@ -17,7 +17,7 @@ from fastserve.planning.objects.conditions import (
 )
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.door import Door, door_of, why_not_informed, why_not_open
-from fastserve.planning.objects.failures import INVALID_POD_TEMPLATE, Trouble, last_failure
+from fastserve.planning.objects.failures import HOPELESS, INVALID_POD_TEMPLATE, Trouble, last_failure
 from fastserve.planning.objects.judging import Member, judge_all, write_troubles
 from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.naming import service_of_pool
@@ -32,7 +32,8 @@ MAX_MEMBERS = 1000
 
 @dataclass(frozen=True)
 class _Pool:
-    """Everything that the pool's status is made of; `uninformed` is why the door would lack the table."""
+    """Everything that the pool's status is made of; `unwritten` tells of an object of its own that the API
+    server did not take, `uninformed` why the door would lack the table."""
 
     rejection: Rejection | None
     suspended: bool
@@ -40,7 +41,7 @@ class _Pool:
     door: Door
     members: Mapping[str, Member]
     verdicts: Mapping[str, Verdict]
-    foreign: Trouble | None
+    unwritten: Trouble | None
     uninformed: tuple[str, str]
 
     @property
@@ -91,7 +92,6 @@ def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]
     own = [one for one in (*plan.foreign, *failures) if not one.sub_model]
     members = judge_all(observed, plan, failures)
     rejection = plan.pool_rejection or _template_rejection(own)
-    troubles = write_troubles([one for one in own if one.foreign])
     spec = observed.pool.spec if observed.pool else None
     door = door_of(observed, plan, own)
     return _Pool(
@@ -102,7 +102,7 @@ def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]
         uninformed=why_not_informed(door, plan),
         members=members,
         verdicts={name: verdict(member, plan.pool_rejection) for name, member in members.items()},
-        foreign=min(troubles, default=None),
+        unwritten=min(write_troubles(own), default=None),
     )
 
 
@@ -119,8 +119,11 @@ def _verdict(pool: _Pool) -> Verdict:
         return Verdict(False, pool.rejection.reason, pool.rejection.message, stalled=True)
     if pool.suspended:
         return Verdict(False, "Suspended", "it is suspended and runs no pods")
-    if pool.foreign is not None:
-        return Verdict(False, pool.foreign.reason, pool.foreign.message, stalled=True)
+    if pool.unwritten is not None:
+        stalled = pool.unwritten.reason in HOPELESS
+        return Verdict(
+            False, pool.unwritten.reason, pool.unwritten.message, under_way=not stalled, stalled=stalled
+        )
     if not pool.accepted:
         return _without_members(pool)
     return _run_verdict(pool)

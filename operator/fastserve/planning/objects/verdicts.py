@@ -85,7 +85,7 @@ def _count(member: Member) -> str:
 
 
 def _loading(member: Member) -> tuple[str, str]:
-    if not member.current:
+    if not member.current or member.deployment is None:
         return _missing(member)
     load = progress(member)
     phase = load.phase if load else "Pending"

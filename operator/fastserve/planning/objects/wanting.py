@@ -50,8 +50,8 @@ from fastserve.planning.objects.workloads import (
 )
 
 LONGEST_OVERDUE: Final = 60.0
-"""Seconds. A pod that has not ended so long after its grace period is on a node that is lost or stuck, and may
-never end; the scheduler still counts what it holds."""
+"""Seconds. A pod that has not ended so long after its grace period is on a node that is lost or stuck, and
+may never end; the scheduler still counts what it holds."""
 
 
 @dataclass(frozen=True)
