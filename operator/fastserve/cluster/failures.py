@@ -27,6 +27,8 @@ class Expired(Unreachable):
 class Invalid(Refused):
     """The server read the object that a write would make, and it breaks a rule of its kind."""
 
+    reason = "Invalid"
+
 
 _BY_STATUS: Final[Mapping[int, type[ClusterError]]] = {
     401: Unreachable,  # a token that just ended is renewed; the other two pass by themselves

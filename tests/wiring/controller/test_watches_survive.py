@@ -18,6 +18,9 @@ from fastserve.controller.watches import Watches, WatchPlan
 from fastserve.controller.wiring import Watching, watch
 from wiring.cluster.api_stand_in import OVER
 
+# Some of kopf's tasks are ended before their first step; Python warns of a coroutine that never ran.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
+
 KINDS = (MODEL_POOL, SUB_MODEL)
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
 """kopf watches nothing on a server that does not know namespaces."""
