@@ -151,13 +151,17 @@ class KubeCluster:
         return await self._write(Call("PATCH", path, query, {"metadata": released}, MERGE))
 
     async def _is_ours(self, kind: Kind, key: ObjectKey, manifest: Manifest) -> bool:
-        """Whether the object is there and has the manifest's owner. Raises Foreign where it has not."""
+        """Whether the object is there and has the manifest's owner. Raises Foreign where it has another,
+        Conflict where it is about to go."""
         try:
             found = await self.get(kind, key)
         except NotFound:
             return False
-        if _owner(found) == "" or _owner(found) != _owner(manifest):
+        has, wants = _owner(found), _owner(manifest)
+        if not has or _named(has) != _named(wants):
             raise Foreign(f"{kind.name} {key.name} is there already and belongs to somebody else")
+        if has["uid"] != wants["uid"]:  # a sub-model that was deleted, and made anew for another pool
+            raise Conflict(f"{kind.name} {key.name} of an older {has.get('kind')} is still to be collected")
         if "deletionTimestamp" in found["metadata"]:
             raise Conflict(f"{kind.name} {key.name} is being deleted")
         return True
@@ -188,12 +192,12 @@ class KubeCluster:
                 return items, str(answer["metadata"]["resourceVersion"])
 
     async def _write(self, call: Call) -> Manifest:
-        if self._before_write is not None:
-            await self._before_write()
-        return await self._call(call)
+        return await self._call(call, self._before_write)
 
-    async def _call(self, call: Call) -> Manifest:
+    async def _call(self, call: Call, before: BeforeWrite | None = None) -> Manifest:
         for attempt in range(1, ATTEMPTS + 1):
+            if before is not None:  # each time: who may write can have changed while the server made us wait
+                await before()
             status, headers, body = await self._send(call)
             if status != 429 or attempt == ATTEMPTS:
                 break
@@ -246,9 +250,16 @@ class KubeCluster:
             raise Unreachable(str(error) or type(error).__name__) from error
 
 
-def _owner(manifest: Manifest) -> str:
+def _owner(manifest: Manifest) -> Mapping[str, Any]:
+    """The reference to the object's controller; empty where it has none."""
     references = manifest["metadata"].get("ownerReferences", ())
-    return next((str(one["uid"]) for one in references if one.get("controller")), "")
+    return next((one for one in references if one.get("controller")), {})
+
+
+def _named(owner: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which object an owner reference names, whichever life of it."""
+    group, _, _ = str(owner.get("apiVersion", "")).rpartition("/")
+    return group, str(owner.get("kind", "")), str(owner.get("name", ""))
 
 
 def _is_merged(claim: Manifest) -> bool:

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from fastserve.api.identity import FIELD_MANAGER
+from fastserve.api.identity import API_VERSION, FIELD_MANAGER
 from fastserve.api.objects import CONFIG_MAP, Manifest, ObjectKey
 from fastserve.cluster import kube, watching
 from fastserve.cluster.port import Selector
@@ -26,9 +26,10 @@ KEY = ObjectKey("default", "one")
 ALL = Selector()
 
 
-def owned(uid: str, **data: str) -> Manifest:
+def owned(uid: str, owner: str = "sport", **data: str) -> Manifest:
     manifest = config_map("one", 1, **data)
-    manifest["metadata"]["ownerReferences"] = [{"uid": uid, "controller": True}]
+    reference = {"apiVersion": API_VERSION, "kind": "SubModel", "name": owner, "uid": uid}
+    manifest["metadata"]["ownerReferences"] = [{**reference, "controller": True}]
     return manifest
 
 
@@ -99,9 +100,16 @@ async def test_a_list_comes_in_chunks_and_begins_anew_when_its_token_expires() -
 
 
 async def test_creating_takes_nothing_over() -> None:
-    async with standing_in(said(200, owned("somebody"))) as (server, cluster):
+    async with standing_in(said(200, owned("somebody", "weather"))) as (server, cluster):
         with pytest.raises(Foreign):
             await cluster.apply(CONFIG_MAP, owned("us"), "create")
+    assert [request.method for request in server.asked] == ["GET"]
+
+
+async def test_creating_waits_for_what_an_older_life_of_the_owner_left() -> None:
+    async with standing_in(said(200, owned("older"))) as (server, cluster):
+        with pytest.raises(Conflict, match="an older SubModel is still to be collected"):
+            await cluster.apply(CONFIG_MAP, owned("newer"), "create")
     assert [request.method for request in server.asked] == ["GET"]
 
 
@@ -162,7 +170,10 @@ async def test_what_is_invalid_by_itself_stays_refused() -> None:
 
 
 async def test_what_is_anothers_by_now_is_not_merged_over() -> None:
-    async with standing_in(failed(422, "is invalid"), said(200, owned("you"))) as (server, cluster):
+    async with standing_in(failed(422, "is invalid"), said(200, owned("you", "weather"))) as (
+        server,
+        cluster,
+    ):
         with pytest.raises(Foreign):
             await cluster.apply(CONFIG_MAP, owned("me"), "update")
     assert [one.method for one in server.asked] == ["PATCH", "GET"]
@@ -191,6 +202,21 @@ async def test_nothing_is_written_without_leave_and_everything_is_read() -> None
             with pytest.raises(ClusterError, match="not the leader"):
                 await write
     assert [request.method for request in server.asked] == ["GET"]
+
+
+async def test_leave_to_write_is_asked_for_again_when_the_server_made_us_wait() -> None:
+    left = [True]
+
+    async def once() -> None:
+        if not left:
+            raise ClusterError("not the leader any more")
+        left.pop()
+
+    slow = failed(429, "slow down", Retry_After="0")
+    async with standing_in(slow, said(200, owned("us")), before_write=once) as (server, cluster):
+        with pytest.raises(ClusterError, match="not the leader any more"):
+            await cluster.apply(CONFIG_MAP, owned("us"), "update")
+    assert len(server.asked) == 1
 
 
 EVENT = {"type": "ADDED", "object": config_map("two", 2)}
