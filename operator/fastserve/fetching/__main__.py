@@ -1,14 +1,14 @@
-"""``python -m fastserve.fetching --request FILE``: fetch one model, telling progress in JSON lines on stdout.
+"""``python -m fastserve.fetching < REQUEST``: fetch one model, telling progress in JSON lines on stdout.
 
-The last line says "Fetched", or a reason and what to do; the exit code tells the reason as well. When its
-parent goes, the next line has no reader, and the process ends.
+The request comes on stdin and lies in no file: next to the router works a Triton under the same uid, with
+code that may be anybody's, and whoever changed the URI would be sent the credentials. The last line says
+"Fetched", or a reason and what to do; the exit code tells the reason as well. When its parent goes, the next
+line has no reader, and the process ends.
 """
 
-import argparse
 import sys
 import threading
 import traceback
-from pathlib import Path
 
 import msgspec
 
@@ -21,19 +21,19 @@ from fastserve.fetching.request import read_request
 
 EXIT_UNEXPECTED = 1
 EXIT_INVALID = 2
+MAX_MESSAGE = 4096
+"""Characters: some errors quote what a stranger wrote, however long it is."""
 
 
-def main(arguments: list[str]) -> int:
+def main(document: bytes) -> int:
     """Fetch; gives the exit code: 0, a FetchError's own, 2 for a bad request, 1 for what should not be."""
-    parser = argparse.ArgumentParser(prog="fastserve.fetching")
-    parser.add_argument("--request", type=Path, required=True, help="JSON document of FetchRequest")
     credentials = Credentials({})
     try:
-        request = read_request(parser.parse_args(arguments).request)
-        credentials = read_credentials(request.credentials)
+        request = read_request(document)
+        credentials = read_credentials(request.credentials).beside(request.secret)
         fetch(request, credentials, _print_line, Patience())
     except FastServeError as error:
-        _print_line(Failed(error.reason, credentials.redacted(error.message)))
+        _print_line(Failed(error.reason, credentials.redacted(error.message)[:MAX_MESSAGE]))
         return error.exit_code if isinstance(error, FetchError) else EXIT_INVALID
     except Exception as error:
         sys.stderr.write(credentials.redacted(traceback.format_exc()))
@@ -52,4 +52,4 @@ def _print_line(line: Line) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.stdin.buffer.read()))

@@ -1,7 +1,8 @@
-"""What the fetching process is asked for: one JSON document in a file."""
+"""What the fetching process is asked for: one JSON document on its standard input."""
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,6 +38,11 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     ambient_identity: bool = False
 
     @property
+    def secret(self) -> str:
+        """What of the URI lets others in: the signature of a presigned URL."""
+        return urlsplit(self.uri).query
+
+    @property
     def folder(self) -> Path:
         return Path(self.destination)
 
@@ -46,9 +52,9 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         return self.digest.removeprefix(DIGEST_PREFIX)
 
 
-def read_request(path: Path) -> FetchRequest:
-    """Read a request. Raises InvalidSpec where it is none."""
+def read_request(document: bytes) -> FetchRequest:
+    """Decode a request. Raises InvalidSpec where it is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=FetchRequest)
-    except (OSError, msgspec.DecodeError) as error:
+        return msgspec.json.decode(document, type=FetchRequest)
+    except msgspec.DecodeError as error:
         raise InvalidSpec("request", str(error), "a JSON document of FetchRequest") from error

@@ -64,9 +64,11 @@ class Staging:
         note = self.partial / "wanted.json"
         if not note.exists() or note.read_bytes() != wanted:
             shutil.rmtree(self.parts, ignore_errors=True)
+        for path in self.partial.iterdir():  # what a kill left behind while files were put in their places
+            if path.is_dir() and path != self.parts:
+                shutil.rmtree(path, ignore_errors=True)
         self.parts.mkdir(exist_ok=True)
         note.write_bytes(wanted)
-        shutil.rmtree(self.files, ignore_errors=True)
         self.files.mkdir()
 
     def check_room(self, count: int) -> None:
@@ -89,7 +91,8 @@ class Staging:
         for folder, _, _ in os.walk(self.files):
             _sync(Path(folder))
         if self.destination.exists():
-            shutil.rmtree(self.destination)
+            # Moved, not removed: half of it under this name would pass for the whole after a kill.
+            self.destination.replace(self.partial / "replaced")
         self.files.replace(self.destination)
         _sync(self.destination.parent)
         self.drop()

@@ -108,7 +108,8 @@ class Sidecar:
                 action = Action(Kind.WAIT, because=str(error))
             self._say(action)
             resting = action.kind is Kind.REST and self._parts.replica.health.health == "Healthy"
-            if action.kind in (Kind.REST, Kind.WAIT):
+            # Nobody waits for what is tidied away, and what cannot be must not be tried without a pause.
+            if action.kind in (Kind.REST, Kind.WAIT, Kind.REMOVE, Kind.DISCARD):
                 await asyncio.sleep(REST_SECONDS if resting else BUSY_SECONDS)
 
     async def close(self) -> None:
@@ -235,6 +236,9 @@ class Sidecar:
         except (FastServeError, OSError) as error:
             self.book.failed_bytes = max(self.book.failed_bytes, child.bytes_done)
             self._fail(child.model_name, error)
+        except Exception as error:  # tried again at once it would only happen again, for ever
+            log.exception("fetching failed")
+            self._fail(child.model_name, error)
         finally:
             self._fetching = None
 
@@ -252,6 +256,9 @@ class Sidecar:
             # Not only a matter of waiting: a model that is too large for its container ends it each time.
             self._fail(target.model_name, LoadFailed("TritonEnded", str(error)))
         except (FastServeError, OSError) as error:
+            self._fail(target.model_name, error)
+        except Exception as error:  # as above: what a stranger's files can do to a parser has no end
+            log.exception("loading failed")
             self._fail(target.model_name, error)
         finally:
             self._loading = None

@@ -248,8 +248,11 @@ class Fetcher:
 
     def start(self, uri: str, **request: object) -> subprocess.Popen[str]:
         path = self.request(uri, **request)
-        command = [sys.executable, "-m", "fastserve.fetching", "--request", str(path)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "fastserve.fetching"]
+        with path.open() as stdin:
+            return subprocess.Popen(
+                command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
 
     def run(self, uri: str, **request: object) -> Outcome:
         began = time.monotonic()
@@ -261,7 +264,7 @@ class Fetcher:
 
 def hurried(fetcher: Fetcher, uri: str) -> list[Line]:
     """Fetch in this process and with little patience; raises what the process would have told."""
-    request = read_request(fetcher.request(uri))
+    request = read_request(fetcher.request(uri).read_bytes())
     lines: list[Line] = []
     patience = Patience(tries=3, first_seconds=0.01, longest_seconds=0.02)
     fetch(request, read_credentials(request.credentials), lines.append, patience)

@@ -1,8 +1,10 @@
 import hashlib
+import io
 import json
 import os
 import random
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -261,3 +263,27 @@ def test_a_request_that_is_none_is_refused(fetcher: Fetcher) -> None:
     outcome = fetcher.run("pvc://claim/a")
     assert (outcome.code, outcome.last["reason"]) == (2, "InvalidSpec")
     assert "read where it lies" in outcome.last["message"]
+
+
+def test_a_kill_while_the_files_were_arranged_does_not_stop_the_next_fetch(
+    server: FileServer, fetcher: Fetcher
+) -> None:
+    (fetcher.partial / "files.lifted" / "half").mkdir(parents=True)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("model/config.json"))
+    server.files["/m.tar"] = Served(packed.getvalue())
+    assert fetcher.run(server.url("/m.tar")).code == 0
+    assert fetcher.files() == {"config.json": b""}
+
+
+def test_an_error_that_quotes_a_stranger_is_cut_short(server: FileServer, fetcher: Fetcher) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        info = tarfile.TarInfo("x" * 200_000)
+        info.type = tarfile.CHRTYPE
+        archive.addfile(info)
+    server.files["/m.tar"] = Served(packed.getvalue())
+    outcome = fetcher.run(server.url("/m.tar"))
+    assert outcome.last["reason"] == "ArchiveRefused"
+    assert len(outcome.last["message"]) <= 4096
