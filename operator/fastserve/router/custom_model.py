@@ -84,6 +84,8 @@ def without_name(text: str) -> str:
 
 def _config_text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{CONFIG} is no file")  # to open a pipe would wait for ever
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{CONFIG} is larger than {MAX_CONFIG_BYTES} bytes")
         return path.read_text(encoding="utf-8")
@@ -99,6 +101,8 @@ def _parsed(text: str) -> model_config_pb2.ModelConfig:
         return text_format.Parse(text, model_config_pb2.ModelConfig(), allow_unknown_field=True)
     except text_format.ParseError as error:
         raise CheckpointError(f"{CONFIG} is no Triton model configuration: {error}") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{CONFIG} is no Triton model configuration: it is nested too deep") from error
 
 
 def _check_face(config: model_config_pb2.ModelConfig, output: str) -> None:

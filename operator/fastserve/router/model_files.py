@@ -3,18 +3,20 @@
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastserve.api.identity import digest_of
 from fastserve.api.routes import Target
 from fastserve.api.uris import path_of, plan_source
-from fastserve.errors import CheckpointMissing, DigestMismatch, InvalidSpec
+from fastserve.errors import CheckpointError, CheckpointMissing, DigestMismatch, InvalidSpec
 
 KEY_LENGTH = 16
 PARTIAL = ".partial"
 """What the fetching process appends to the name of a folder that is not whole yet."""
 RECORD = "fastserve.json"
+MAX_RECORD_BYTES = 1 << 20
 SHOWN_DIGEST = 12
 
 
@@ -64,7 +66,7 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
 
 def check_claim(target: Target, files: ModelFiles) -> None:
     """What fetching sees to elsewhere: that a claim's folder is there, and is what was promised. Raises
-    CheckpointMissing, DigestMismatch; reads the whole folder where a digest was promised."""
+    CheckpointError, DigestMismatch; reads the whole folder where a digest was promised."""
     source = plan_source(target.storage_uri)
     if source.scheme != "pvc":
         return
@@ -81,9 +83,15 @@ def check_claim(target: Target, files: ModelFiles) -> None:
 
 def folder_digest(folder: Path) -> str:
     """What ``spec.model.digest`` names of a folder: sha256 over a line ``<sha256>  <path>`` per file, sorted
-    by path."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    lines = "".join(f"{_sha256(files[path])}  {path}\n" for path in sorted(files))
+    by path. Raises CheckpointError for a link to a folder: its files would be read, and in no line."""
+    files: dict[str, Path] = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() and path.is_dir():
+            raise CheckpointError(f"{name} is a link to a folder, which no digest covers: put a folder there")
+        if path.is_file():
+            files[name] = path
+    lines = "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files))
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -103,12 +111,18 @@ def leftovers(models: Path | None, key: str) -> frozenset[str]:
     """Names of fetched folders, whole or not, that belong to other versions than `key`'s."""
     if models is None or not models.is_dir():
         return frozenset()
-    return frozenset(path.name for path in models.iterdir() if path.name.removesuffix(PARTIAL) != key)
+    folders = (path.name for path in models.iterdir() if path.is_dir() and not path.is_symlink())
+    return frozenset(name for name in folders if name.removesuffix(PARTIAL) != key)
 
 
 def discard(models: Path, name: str) -> None:
-    """Remove a fetched folder."""
-    shutil.rmtree(models / name, ignore_errors=True)
+    """Remove a fetched folder. It loses its name first: what a kill leaves of it must not look whole."""
+    doomed = models / (name if name.endswith(PARTIAL) else f"{name}.discarded{PARTIAL}")
+    if doomed.name != name:
+        shutil.rmtree(doomed, ignore_errors=True)
+        with suppress(OSError):
+            (models / name).rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def version_of(target: Target, files: ModelFiles) -> str:
@@ -116,9 +130,16 @@ def version_of(target: Target, files: ModelFiles) -> str:
     digests by their first twelve digits."""
     if target.version:
         return target.version
+    return (_recorded_digest(files.folder / RECORD) or target.digest)[:SHOWN_DIGEST]
+
+
+def _recorded_digest(record: Path) -> str:
+    """Empty where there is none that can be read. The file is whatever its source made of it."""
     try:
-        record = json.loads((files.folder / RECORD).read_text("utf-8"))
-        digest = record["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
-    return (digest if isinstance(digest, str) and digest else target.digest)[:SHOWN_DIGEST]
+        # Neither a pipe, which would be waited for, nor what would fill the memory.
+        if not record.is_file() or record.stat().st_size > MAX_RECORD_BYTES:
+            return ""
+        digest = json.loads(record.read_text("utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return digest if isinstance(digest, str) else ""

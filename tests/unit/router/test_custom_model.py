@@ -125,3 +125,13 @@ def test_no_version_folder_and_links_that_lead_out_are_refused(tmp_path: Path) -
 def test_there_may_be_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(CheckpointMissing, match="there is no model folder"):
         read_custom_model(ModelFiles(tmp_path / "none", tmp_path), "scores")
+
+
+def test_a_configuration_that_is_nested_without_end_or_no_file_is_refused(tmp_path: Path) -> None:
+    files = folder(tmp_path, "a { " * 5000)
+    with pytest.raises(CheckpointError, match="nested too deep"):
+        read_custom_model(files, "scores")
+    (files.folder / "config.pbtxt").unlink()
+    os.mkfifo(files.folder / "config.pbtxt")
+    with pytest.raises(CheckpointError, match="is no file"):
+        read_custom_model(files, "scores")

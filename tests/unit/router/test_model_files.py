@@ -2,19 +2,22 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from fastserve.api.routes import EngineTarget, Target
-from fastserve.errors import CheckpointMissing, DigestMismatch, InvalidSpec
+from fastserve.errors import CheckpointError, CheckpointMissing, DigestMismatch, InvalidSpec
 from fastserve.fetching.marker import StoredFile, listing_digest
 from fastserve.router.model_files import (
     ModelFiles,
     ModelPlaces,
     check_claim,
+    discard,
     fetch_key,
     files_of,
+    folder_digest,
     leftovers,
     version_of,
 )
@@ -132,3 +135,48 @@ def test_folders_of_other_versions_are_left_over_whole_or_not(tmp_path: Path) ->
 
     assert leftovers(tmp_path, "mine") == {"other", "other.partial"}
     assert leftovers(tmp_path / "none", "mine") == leftovers(None, "") == frozenset()
+
+
+@pytest.mark.parametrize(
+    "record", ["[" * 100_000, json.dumps({"digest": "a" * (2 << 20)})], ids=["deep", "big"]
+)
+def test_a_record_that_would_break_its_reader_names_no_version(tmp_path: Path, record: str) -> None:
+    (tmp_path / "fastserve.json").write_text(record)
+    assert version_of(target(), ModelFiles(tmp_path, tmp_path)) == "d" * 12
+
+
+def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fastserve.json")
+    assert version_of(target(), ModelFiles(tmp_path, tmp_path)) == "d" * 12
+
+
+def test_no_digest_covers_a_folder_behind_a_link(tmp_path: Path) -> None:
+    """Triton would take it for a version, and the newest is the one that serves."""
+    places = ModelPlaces(tmp_path, claims=tmp_path)
+    folder = files_of(target("pvc://weights/v1"), places).folder
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.py").write_text("good")
+    promised = target("pvc://weights/v1", expected_digest=folder_digest(folder))
+    check_claim(promised, files_of(promised, places))
+    (tmp_path / "weights" / "other").mkdir()
+    (folder / "2").symlink_to("../other")
+    with pytest.raises(CheckpointError, match="2 is a link to a folder, which no digest covers"):
+        check_claim(promised, files_of(promised, places))
+
+
+def test_what_is_half_discarded_does_not_look_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old" / "a").mkdir(parents=True)
+    with monkeypatch.context() as killed:
+        killed.setattr("fastserve.router.model_files.shutil.rmtree", lambda *_, **__: None)
+        discard(tmp_path, "old")
+    (left,) = leftovers(tmp_path, "old")
+    assert left.endswith(".partial")
+    discard(tmp_path, left)
+    discard(tmp_path, "never-was")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_folder_is_not_left_over(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("/etc")
+    assert leftovers(tmp_path, "mine") == frozenset()
