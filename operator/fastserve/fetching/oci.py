@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx2
 import msgspec
 
 from fastserve.api.uris import Source
@@ -22,13 +21,12 @@ from fastserve.fetching.web import (
     Ranged,
     WebSettings,
     check_status,
+    document,
     is_loopback,
-    mapped_faults,
     ranged_read,
     web_client,
 )
 
-MAX_MANIFEST_BYTES = 4 << 20
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -94,24 +92,21 @@ class OciArtifact:
         self._client.close()
 
     def _manifest(self, reference: str) -> tuple[Manifest, str]:
-        response = self._asked(f"{self._base}/manifests/{reference}")
-        digest = "sha256:" + hashlib.sha256(response.content).hexdigest()
+        content = self._asked(f"{self._base}/manifests/{reference}")
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
         if ":" in reference and digest != reference:
             raise DigestMismatch(f"the registry sent {digest} for {reference}: it is broken or lies")
         try:
-            return msgspec.json.decode(response.content, type=Manifest), digest
+            return msgspec.json.decode(content, type=Manifest), digest
         except msgspec.DecodeError as error:
             raise SourceUnavailable("the registry sent a manifest that is none") from error
 
-    def _asked(self, url: str) -> httpx2.Response:
-        with mapped_faults():
-            response = self._client.get(url, headers={**_ACCEPT, **self._login.headers})
-            if self._login.wanted(response):
-                response = self._client.get(url, headers={**_ACCEPT, **self._login.headers})
+    def _asked(self, url: str) -> bytes:
+        response, content = document(self._client, url, headers={**_ACCEPT, **self._login.headers})
+        if self._login.wanted(response):
+            response, content = document(self._client, url, headers={**_ACCEPT, **self._login.headers})
         check_status(response)
-        if len(response.content) > MAX_MANIFEST_BYTES:
-            raise SourceUnavailable(f"the manifest is longer than {MAX_MANIFEST_BYTES} bytes")
-        return response
+        return content
 
     def _file(self, layer: Descriptor, at: int) -> RemoteFile:
         algorithm, _, sha256 = layer.digest.partition(":")

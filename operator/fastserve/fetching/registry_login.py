@@ -11,7 +11,7 @@ import msgspec
 from fastserve.api.uris import Source
 from fastserve.errors import InvalidSpec, SourceUnavailable
 from fastserve.fetching.credentials import Credentials
-from fastserve.fetching.web import check_status, is_loopback, mapped_faults
+from fastserve.fetching.web import check_status, document, is_loopback
 
 TOKEN_SECONDS = 45.0
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
@@ -76,10 +76,12 @@ class Login:
             "scope": challenge.get("scope") or f"repository:{self._source.path}:pull",
         }
         headers = {"Authorization": f"Basic {self._basic}"} if self._basic else {}
-        with mapped_faults():
-            response = self._client.get(realm.geturl(), params=asked, headers=headers)
+        response, content = document(self._client, realm.geturl(), params=asked, headers=headers)
         check_status(response)
-        answer = msgspec.json.decode(response.content, type=dict[str, object])
+        try:
+            answer = msgspec.json.decode(content, type=dict[str, object])
+        except msgspec.DecodeError as error:
+            raise SourceUnavailable("the registry's realm sent a token that is none") from error
         return str(answer.get("token") or answer.get("access_token") or "")
 
 
@@ -94,6 +96,7 @@ def basic_of(config: str, registry: str) -> str:
         raise InvalidSpec(".dockerconfigjson", "is no Docker configuration", '{"auths": {…}}') from error
     for name, entry in auths.items():
         host = urlsplit(name if "//" in name else f"//{name}").netloc
-        if host == registry or (host.endswith("docker.io") and registry == "docker.io"):
+        hub = registry == "docker.io" and f".{host}".endswith(".docker.io")
+        if host == registry or hub:
             return entry.auth or base64.b64encode(f"{entry.username}:{entry.password}".encode()).decode()
     return ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 import httpx2
 
@@ -14,6 +15,9 @@ from fastserve.errors import InvalidSpec, SourceChanged, SourceNotFound, SourceU
 from fastserve.fetching.remote import Body, BrokenOff
 
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0, read=60.0)
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Of a manifest or a token."""
+DOCUMENT_CHUNK_BYTES = 1 << 16
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
@@ -97,6 +101,18 @@ def ranged_read(client: httpx2.Client, wanted: Ranged) -> Iterator[Body]:
             if start != wanted.offset:
                 raise BrokenOff("the server answered with another range")
         yield Body(start, response.iter_raw())
+
+
+def document(client: httpx2.Client, url: str, **asked: Any) -> tuple[httpx2.Response, bytes]:
+    """The answer to a GET, and its body: a document of a few pages. Raises SourceUnavailable where it has no
+    end in sight, since memory has one."""
+    body = bytearray()
+    with mapped_faults(), client.stream("GET", url, **asked) as response:
+        for chunk in response.iter_bytes(DOCUMENT_CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_DOCUMENT_BYTES:
+                raise SourceUnavailable(f"the source answers with more than {MAX_DOCUMENT_BYTES} bytes")
+    return response, bytes(body)
 
 
 def _beyond_the_end(response: httpx2.Response, offset: int) -> Body:

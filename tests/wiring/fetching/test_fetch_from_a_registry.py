@@ -272,3 +272,20 @@ def test_layers_that_no_model_has_are_refused(
     outcome = fetcher.run(f"oci://{open_registry.host}/team/odd:1")
     assert outcome.last["reason"] == reason, outcome
     assert not fetcher.destination.exists()
+
+
+def test_a_manifest_without_an_end_is_not_read_to_it(tmp_path: Path, fetcher: Fetcher) -> None:
+    endless = Served(b" " * (16 * MEGABYTE))
+    with FileServer(tmp_path, {"/v2/team/m/manifests/1": endless}, tls=False).running() as server:
+        outcome = fetcher.run(f"oci://{server.url('/team/m').removeprefix('http://')}:1")
+    assert outcome.last["reason"] == "SourceUnavailable"
+    assert "more than" in outcome.last["message"]
+    assert server.bytes_sent < 12 * MEGABYTE
+
+
+def test_a_realm_that_sends_no_token_is_told_as_the_sources_fault(tmp_path: Path, fetcher: Fetcher) -> None:
+    with FileServer(tmp_path, {"/token": Served(b"<html>")}, tls=False).running() as realm:
+        auth: dict[str, object] = {"silly": {"realm": realm.url("/token"), "service": "tests"}}
+        with registry(tmp_path, auth) as running:
+            outcome = fetcher.run(f"oci://{running.host}/team/tokens:1")
+    assert outcome.last["reason"] == "SourceUnavailable", outcome
