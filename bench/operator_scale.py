@@ -10,13 +10,14 @@ import asyncio
 import json
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -54,7 +55,8 @@ class Given:
 @dataclass(frozen=True)
 class Phase:
     """One phase. Seconds of a look are bounds of the histogram's buckets; `cpu_seconds` are the operator's,
-    `writes` its own by kind (statuses apart); `most_writes` the most that any one object had."""
+    `writes` its own by kind (statuses apart); `most_writes` the most that any one object had; `told` seconds
+    from an edit until the status of what was edited spoke of it."""
 
     name: str
     seconds: float
@@ -67,6 +69,9 @@ class Phase:
     writes: Mapping[str, int]
     most_writes: int
     writes_per_object: float
+    edits: int = 0
+    told_p50_seconds: float = 0.0
+    told_p99_seconds: float = 0.0
 
 
 class Meter:
@@ -163,12 +168,13 @@ async def run(given: Given, cluster: PrivateCluster, spaces: Sequence[str]) -> l
         phases.append(_told(meter.phase("a minute after", await world.objects())))
         dice = random.Random(1)
         for part in range(1, 6):
-            await world.churn(given.minutes * 60 / 5, dice)
-            phases.append(_told(meter.phase(f"churn, part {part} of 5", await world.objects())))
+            told = sorted(await world.churn(given.minutes * 60 / 5, dice))
+            phase = meter.phase(f"churn, part {part} of 5", await world.objects())
+            phases.append(_told(_with_edits(phase, told)))
         await world.converged(CONVERGE_SECONDS)
         phases.append(_told(meter.phase("converged after it", await world.objects())))
     if profiler is not None:
-        profiler.terminate()
+        profiler.send_signal(signal.SIGINT)  # it writes what it has
         profiler.wait()
     print(f"ended by SIGTERM in {operator.end():.1f} s", flush=True)
     return phases
@@ -180,6 +186,11 @@ def _profiler(operator: OperatorProcess, output: Path | None) -> "subprocess.Pop
         return None
     options = ["--format", "raw", "--rate", "50", "--duration", "unlimited", "--output", str(output)]
     return subprocess.Popen(["py-spy", "record", *options, "--pid", str(operator.process.pid)])
+
+
+def _with_edits(phase: Phase, told: Sequence[float]) -> Phase:
+    middle, last = told[len(told) // 2], told[min(len(told) - 1, len(told) * 99 // 100)]
+    return replace(phase, edits=len(told), told_p50_seconds=round(middle, 2), told_p99_seconds=round(last, 2))
 
 
 def _told(phase: Phase) -> Phase:

@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import aiohttp
 
@@ -22,11 +23,13 @@ from fastserve.api.objects import (
 from fastserve.cluster.kube import KubeCluster
 from fastserve.cluster.paths import collection_path, object_path
 from fastserve.cluster.port import Selector
+from fastserve.errors import NotFound
 
 MEMBERS = 3
 USERS = 8
 """Requests of users at once."""
 CHANGES_PER_SECOND = 2.0
+TOLD_SECONDS = 120.0
 POOL_CHILDREN = {
     "ServiceAccount": 1, "Role": 1, "RoleBinding": 1, "ConfigMap": 1, "Service": 1, "NetworkPolicy": 1,
     "ControllerRevision": 1, "Deployment": 1,
@@ -53,13 +56,27 @@ class ScaleWorld:
         """Make all pools, as fast as the API server takes them."""
         await asyncio.gather(*(self._make(key) for key in self._keys))
 
-    async def churn(self, seconds: float, dice: random.Random) -> None:
-        """Change, remake, delete and make pools and sub-models for so long."""
-        end = time.monotonic() + seconds
+    async def churn(self, seconds: float, dice: random.Random) -> list[float]:
+        """Change, remake, delete and make pools and sub-models for so long; the seconds from each edit until
+        the object's status spoke of it."""
+        end, waits = time.monotonic() + seconds, []
         while time.monotonic() < end:
             began = time.monotonic()
-            await self._change(dice)
+            kind, key = await self._change(dice)
+            waits.append(asyncio.create_task(self._told(kind, key)))
             await asyncio.sleep(max(0.0, 1 / CHANGES_PER_SECOND - (time.monotonic() - began)))
+        return list(await asyncio.gather(*waits))
+
+    async def _told(self, kind: Kind, key: ObjectKey) -> float:
+        """Seconds until the status speaks of the current generation, looked at four times a second."""
+        began = time.monotonic()
+        while time.monotonic() - began < TOLD_SECONDS:
+            with suppress(NotFound):
+                one = await self._cluster.get(kind, key)
+                if (one.get("status") or {}).get("observedGeneration") == one["metadata"]["generation"]:
+                    break
+            await asyncio.sleep(0.25)
+        return time.monotonic() - began
 
     async def converged(self, seconds: float) -> float:
         """Wait until nothing is missing, too much or untold; the seconds it took. Raises TimeoutError."""
@@ -124,22 +141,25 @@ class ScaleWorld:
                 wanted += [(key, name, kind, count) for kind, count in MEMBER_CHILDREN.items()]
         return wanted
 
-    async def _change(self, dice: random.Random) -> None:
+    async def _change(self, dice: random.Random) -> tuple[Kind, ObjectKey]:
+        """Change something; what was changed."""
         key = dice.choice(self._keys)
         member = ObjectKey(key.namespace, f"{key.name}-{dice.randrange(MEMBERS)}")
         word, chance = f"w{dice.randrange(10**6)}", dice.random()
+        kind, target = (SUB_MODEL, member) if chance < 0.65 else (MODEL_POOL, key)
         if chance < 0.3:
-            await self._edit(SUB_MODEL, member, {"examples": [f"a text about {word}"]})
+            await self._edit(kind, target, {"examples": [f"a text about {word}"]})
         elif chance < 0.5:
-            await self._edit(SUB_MODEL, member, {"podTemplate": {"env": [{"name": "WORD", "value": word}]}})
-        elif chance < 0.7:
-            await self._edit(MODEL_POOL, key, {"selection": {"topK": dice.randint(1, 4)}})
+            await self._edit(kind, target, {"podTemplate": {"env": [{"name": "WORD", "value": word}]}})
+        elif chance < 0.65:
+            await self._call("DELETE", object_path(kind, target))
+            await self._create(kind, key.namespace, _member(key, member.name))
         elif chance < 0.85:
-            await self._call("DELETE", object_path(SUB_MODEL, member))
-            await self._create(SUB_MODEL, key.namespace, _member(key, member.name))
+            await self._edit(kind, target, {"selection": {"topK": dice.randint(1, 4)}})
         else:
-            await self._call("DELETE", object_path(MODEL_POOL, key))
-            await self._create(MODEL_POOL, key.namespace, _pool(key))
+            await self._call("DELETE", object_path(kind, target))
+            await self._create(kind, key.namespace, _pool(key))
+        return kind, target
 
     async def _edit(self, kind: Kind, key: ObjectKey, spec: Manifest) -> None:
         await self._call("PATCH", object_path(kind, key), {"spec": spec}, PATCH)
