@@ -16,7 +16,7 @@ LOOSE_PINS := sed -E '/^ +--hash|^(nvidia-|triton=|cuda-)/d; s/ *\\$$//'
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(INSTALLED) ## Make the development environment in .venv, from pins with hashes
@@ -129,3 +129,19 @@ bench-http: install ## CPU per request of the HTTP stacks that were weighed
 .PHONY: bench-faults
 bench-faults: install ## Kill a rank, a Triton, a router under load: what failed, for how long, what came back
 	$(BIN)/python bench/faults.py
+
+LIVES ?= 200
+POOLS ?= 500
+MINUTES ?=
+
+.PHONY: bench-operator-rest
+bench-operator-rest: install ## A healthy pool at rest on the cluster: writes, rights used and granted (MINUTES=10)
+	PYTHONPATH=e2e $(BIN)/python bench/operator_at_rest.py $(if $(MINUTES),--minutes $(MINUTES))
+
+.PHONY: bench-operator-churn
+bench-operator-churn: install ## Random lives of pools with the operator killed at random points (LIVES=200)
+	PYTHONPATH=e2e $(BIN)/python bench/operator_churn.py --lives $(LIVES)
+
+.PHONY: bench-operator-scale
+bench-operator-scale: install ## Many pools on nodes without machines: time, latency, memory (POOLS=500 MINUTES=60)
+	PYTHONPATH=e2e $(BIN)/python bench/operator_scale.py --pools $(POOLS) $(if $(MINUTES),--minutes $(MINUTES))

@@ -126,12 +126,14 @@ def private_cluster(folder: Path, nodes: int) -> Iterator[PrivateCluster]:
 
 @contextmanager
 def _nowhere() -> Iterator[None]:
-    """No packet to the addresses of pods that are not there leaves this machine."""
-    subprocess.run(["ip", "route", "replace", "unreachable", POD_RANGE], check=True)
+    """No packet to the addresses of pods that are not there leaves this machine. Each bench has a route of
+    its own, told apart by the metric."""
+    route = ["unreachable", POD_RANGE, "metric", str(free_port())]
+    subprocess.run(["ip", "route", "add", *route], check=True)
     try:
         yield
     finally:
-        subprocess.run(["ip", "route", "del", "unreachable", POD_RANGE], check=False)
+        subprocess.run(["ip", "route", "del", *route], check=False)
 
 
 def _rights(name: str, namespaces: Sequence[str]) -> str:
