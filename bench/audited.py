@@ -25,7 +25,7 @@ class Right:
 
 @dataclass(frozen=True)
 class Request:
-    """One finished request; `at` in RFC 3339."""
+    """One finished request; `at` in RFC 3339, `pod` the one that asked, where a pod did."""
 
     at: str
     user: str
@@ -35,6 +35,7 @@ class Request:
     name: str
     code: int
     forbidden: bool
+    pod: str = ""
 
     @property
     def writes(self) -> bool:
@@ -73,6 +74,7 @@ def _request(entry: Document) -> Request | None:
         name=reference.get("name", ""),
         code=int(entry.get("responseStatus", {}).get("code", 0)),
         forbidden=entry.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid",
+        pod="".join(entry["user"].get("extra", {}).get("authentication.kubernetes.io/pod-name", ())),
     )
 
 

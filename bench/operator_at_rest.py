@@ -58,13 +58,16 @@ class Rights:
 @dataclass(frozen=True)
 class Rest:
     """`writes`: by object of the pool's namespace, whoever wrote; `elsewhere`: by object, what the operator
-    wrote outside of it; `reads`: of operator and routers, by verb and resource."""
+    wrote outside of it; `reads`: of operator and routers, by verb and resource. `operators`: pods of the
+    operator that were seen: more than its replicas where it was upgraded meanwhile, and then a new version may
+    word a status anew."""
 
     minutes: float
     objects: int
     writes: Mapping[str, int]
     elsewhere: Mapping[str, int]
     reads: Mapping[str, int]
+    operators: Sequence[str]
 
 
 @contextmanager
@@ -135,6 +138,7 @@ def rest(kubectl: Kubectl, minutes: float) -> Rest:
         writes=dict(writes_by_object(here)),
         elsewhere=dict(writes_by_object(one for one in ours if one.namespace == NAMESPACE)),
         reads=_counted(one for one in ours if not one.writes and one.namespace in {SPACE, NAMESPACE, ""}),
+        operators=sorted({one.pod for one in ours if one.user == OPERATOR}),
     )
 
 
@@ -205,6 +209,7 @@ def report(found: Rest, verbs: Sequence[Rights]) -> None:
         table.add_row(name, str(count))
     console.print(f"{found.minutes:g} minutes at rest; {found.objects} objects; written meanwhile:")
     console.print(table)
+    console.print(f"pods of the operator that were seen: {', '.join(found.operators)}")
     table = Table(
         "WHO", "USED, NOT GRANTED", "GRANTED, NOT USED", "ONLY TO HAND ON", "REFUSED", box=box.SIMPLE_HEAD
     )
