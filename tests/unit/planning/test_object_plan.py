@@ -381,6 +381,18 @@ def test_the_current_and_one_older_template_are_kept() -> None:
     assert len([name for name in cluster.names(DEPLOYMENT) if name.startswith("sport")]) == 1
 
 
+def test_after_going_back_the_template_that_was_gone_back_to_is_the_older_one() -> None:
+    cluster = news("sport")
+    templates: list[dict[str, Any]] = [{}, {"labels": {"a": "b"}}, {}, {"labels": {"c": "d"}}]
+    revisions = []
+    for template in templates:
+        change(cluster, "sport", podTemplate=template)
+        cluster.settle()
+        revisions.append(cluster.status("sport")["revision"])
+    kept = {name[-8:] for name in cluster.names(CONTROLLER_REVISION) if name.startswith("sport")}
+    assert kept == {revisions[2], revisions[3]}
+
+
 def test_going_back_to_the_older_revision_takes_its_kept_template() -> None:
     cluster = news("sport")
     first = set(cluster.children)

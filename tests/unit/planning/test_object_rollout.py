@@ -1,7 +1,7 @@
 import pytest
 
 from fastserve.api.objects import Manifest
-from fastserve.planning.objects.rollout import Course, Step, available, kept_revisions, next_step
+from fastserve.planning.objects.rollout import Course, Step, available, kept_revisions, next_step, number_of
 
 
 def live(available_replicas: int, replicas: int = 1, seen: int = 1) -> Manifest:
@@ -68,6 +68,13 @@ def test_available_is_only_what_its_controller_said_of_the_newest_spec(
     deployment: Manifest, answers: bool
 ) -> None:
     assert available(deployment, 1) is answers
+
+
+def test_a_revision_that_comes_back_has_the_highest_number_again() -> None:
+    assert number_of("new", {}) == 1
+    assert number_of("b", {"a": 1, "b": 2}) == 2
+    assert number_of("a", {"a": 1, "b": 2}) == 3
+    assert number_of("a", {"a": 3, "b": 2}) == 3
 
 
 def test_the_current_revision_is_kept_and_the_one_before_it() -> None:

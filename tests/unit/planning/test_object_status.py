@@ -198,6 +198,13 @@ def test_a_pod_that_is_being_made_tells_what_it_mounts() -> None:
     )
 
 
+def test_a_pod_that_waits_for_a_readiness_gate_is_on_no_lost_node() -> None:
+    waits = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}
+    cluster = with_pod({"conditions": [waits, {"type": "ContainersReady", "status": "True"}]})
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "False PodsStarting"
+
+
 def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts() -> None:
     cluster = news()
     (pod,) = cluster.pods_of("sport")
@@ -501,6 +508,17 @@ def test_events_tell_what_turned_and_nothing_twice() -> None:
         ("Warning", "NotReady"),
         ("Warning", "CheckpointInvalid"),
     ]
+
+
+def test_the_note_of_an_event_has_no_more_bytes_than_the_api_server_takes() -> None:
+    broken = with_pod({}, failed_load("CheckpointInvalid", "ü" * 2000))
+    before = read_status(broken.sub_models["sport"], SubModelStatus)
+    broken.look()
+    after = read_status(broken.sub_models["sport"], SubModelStatus)
+    assert after is not None
+    notes = [one.note for one in events(before, after)]
+    assert notes
+    assert max(len(note.encode()) for note in notes) in {1023, 1024}
 
 
 def test_a_status_of_a_newer_operator_does_not_make_a_spec_unreadable() -> None:

@@ -35,6 +35,8 @@ _IMAGE_REASONS = frozenset(
     | {"RegistryUnavailable", "SignatureValidationFailed"}
 )
 _PATIENT_REASONS = frozenset({"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
+GATES_SHUT = "ReadinessGatesNotReady"
+"""What the kubelet says of a pod that waits for somebody else's word, such as a load balancer's."""
 _DISK_WORDS = ("ephemeral-storage", "emptydir", "disk", "inodes")
 _MAX_MESSAGE = 4096
 
@@ -147,7 +149,8 @@ def _of_node(pod: PodView) -> Iterator[Trouble]:
         yield Trouble(False, 2, pod.name, NODE_LOST, f"node {pod.node} does not answer; the pod is given up")
         return
     # Of a node that is silent nobody but the control plane speaks, and it only takes the readiness away.
-    taken = pod.condition("Ready").get("status") == "False"
+    ready = pod.condition("Ready")
+    taken = ready.get("status") == "False" and ready.get("reason") != GATES_SHUT
     if taken and pod.condition("ContainersReady").get("status") == "True" and not pod.leaving:
-        time = str(pod.condition("Ready").get("lastTransitionTime", ""))
+        time = str(ready.get("lastTransitionTime", ""))
         yield Trouble(False, 2, pod.name, NODE_LOST, f"node {pod.node} does not answer", time)

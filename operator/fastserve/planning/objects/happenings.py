@@ -1,7 +1,7 @@
 """What is worth an Event: a change that a person would want to read in ``kubectl describe``."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fastserve.api.meta import Condition
@@ -11,7 +11,7 @@ from fastserve.planning.objects.conditions import find
 
 AnyStatus = ModelPoolStatus | SubModelStatus
 MAX_NOTE = 1024
-"""Characters that the API server takes."""
+"""Bytes that the API server takes."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,14 @@ def events(before: AnyStatus | None, after: AnyStatus) -> tuple[Happening, ...]:
     found = [*_of_conditions(before, after), *_of_failure(before, after)]
     if isinstance(after, SubModelStatus) and (before is None or isinstance(before, SubModelStatus)):
         found += _of_versions(before, after)
+    found = [replace(one, note=_within(one.note)) for one in found]
     # One cause often shows in several places; it is told once.
     return tuple({(one.reason, one.note): one for one in reversed(found)}.values())[::-1]
+
+
+def _within(note: str) -> str:
+    """The beginning of a note, no character cut in two."""
+    return note.encode()[:MAX_NOTE].decode(errors="ignore")
 
 
 def _of_conditions(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happening]:
@@ -46,7 +52,7 @@ def _of_conditions(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happe
 
 
 def _of_condition(was: Condition | None, now: Condition) -> Iterator[Happening]:
-    note = now.message[:MAX_NOTE]
+    note = now.message
     match now.type, now.status:
         case "Accepted", "False":
             yield Happening("Warning", now.reason, "Reject", note)
@@ -55,7 +61,7 @@ def _of_condition(was: Condition | None, now: Condition) -> Iterator[Happening]:
         case "Ready", "True":
             yield Happening("Normal", "Ready", "Serve", note)
         case "Ready", "False" if was is not None and was.status == "True":
-            yield Happening("Warning", "NotReady", "Serve", f"{now.reason}: {note}"[:MAX_NOTE])
+            yield Happening("Warning", "NotReady", "Serve", f"{now.reason}: {note}")
         case "PlacementReady", "False" if now.reason == "Unschedulable":
             yield Happening("Warning", now.reason, "Place", note)
         case "Progressing", "False" if now.reason == "ProgressDeadlineExceeded":
@@ -77,7 +83,7 @@ def _of_failure(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happenin
     ):
         return
     place = f"{failure.pod}: " if failure.pod else ""
-    yield Happening("Warning", failure.reason, "Run", f"{place}{failure.message}"[:MAX_NOTE])
+    yield Happening("Warning", failure.reason, "Run", f"{place}{failure.message}")
 
 
 def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:
@@ -88,4 +94,4 @@ def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterat
     versions = (before.active_version if before is not None else "", after.active_version)
     if all(versions) and versions[0] != versions[1]:
         note = f"version {versions[1]} answers instead of {versions[0]}"
-        yield Happening("Normal", "NewVersion", "Swap", note[:MAX_NOTE])
+        yield Happening("Normal", "NewVersion", "Swap", note)

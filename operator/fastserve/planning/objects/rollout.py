@@ -75,6 +75,14 @@ def _ever_available(deployment: Manifest) -> bool:
     return told or int(status.get("availableReplicas", 0)) > 0
 
 
+def number_of(current: str, numbers: Mapping[str, int]) -> int:
+    """The number of the wanted revision's ControllerRevision: the highest. One that comes back gets a new
+    one, as Kubernetes' own do, so that the one before it is the one that it takes the place of."""
+    others = max((number for revision, number in numbers.items() if revision != current), default=0)
+    own = numbers.get(current, 0)
+    return own if own > others else others + 1
+
+
 def kept_revisions(current: str, numbers: Mapping[str, int]) -> set[str]:
     """Of the ControllerRevisions, by revision, the current one and the one before it."""
     before = sorted((revision for revision in numbers if revision != current), key=lambda r: (numbers[r], r))

@@ -32,7 +32,7 @@ from fastserve.planning.objects.pool_objects import (
     service_account,
     standby_budget,
 )
-from fastserve.planning.objects.rollout import Course, kept_revisions, next_step
+from fastserve.planning.objects.rollout import Course, kept_revisions, next_step, number_of
 from fastserve.planning.objects.settings import ObjectSettings
 from fastserve.planning.objects.template import (
     member_revision,
@@ -143,7 +143,7 @@ def _workload_wish(
     revisions = revisions_of(observed, uid_of(owner))
     step = next_step(course, deployments)
     numbers = numbers_of(revisions)
-    number = numbers.get(course.revision) or max(numbers.values(), default=0) + 1
+    number = number_of(course.revision, numbers)
     wanted = [Wanted(owned(controller_revision(workload, number), owner), sub_model)]
     if step.make:
         wanted.append(Wanted(owned(deployment(workload), owner), sub_model))
