@@ -46,13 +46,7 @@ def questioner() -> dict[str, Any]:
                 {
                     "name": "questions",
                     "image": images()["operator"],
-                    "command": [
-                        "python",
-                        "/load/load.py",
-                        "http://news",
-                        "/load/questions.json",
-                        f"{PER_SECOND}",
-                    ],
+                    "command": COMMAND,
                     "securityContext": HARDENED,
                     "resources": {"requests": {"cpu": "50m"}},
                     "volumeMounts": [{"name": "load", "mountPath": "/load"}],
