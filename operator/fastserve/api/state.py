@@ -9,15 +9,19 @@ from fastserve.api.meta import Document, Failure, LoadProgress
 Health = Literal["Healthy", "Suspect", "Ejected", "Probing", "Unknown"]
 
 
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What a status in Kubernetes can hold."""
+
+
 class RankState(Document):
     """One rank process of this router's own Triton."""
 
-    rank: int
+    rank: Count
     pid: int
     device: str
-    memory_bytes: int = 0
-    parameter_bytes: int = 0
-    peak_load_bytes: int = 0
+    memory_bytes: Count = 0
+    parameter_bytes: Count = 0
+    peak_load_bytes: Count = 0
 
 
 class ModelState(Document):

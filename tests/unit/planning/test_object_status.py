@@ -4,10 +4,12 @@ import copy
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.objects import DEPLOYMENT, SERVICE
 from fastserve.api.routes import RouteTable
+from fastserve.api.state import RankState
 from fastserve.api.submodel import Gpu, SubModelStatus
 from fastserve.planning.objects.affinity import affinity
 from fastserve.planning.objects.decision import WriteFailure
@@ -146,7 +148,7 @@ def test_a_fault_at_run_time_is_told_with_the_line_that_matters(
     said, (pod,) = cluster.status("sport"), cluster.pods_of("sport")
     name = pod["metadata"]["name"]
     assert cluster.statuses()["sport"]["Ready"] == f"False {reason}"
-    assert said["conditions"][0]["message"] == f"{name}: {message}"
+    assert said["conditions"][0]["message"] == f"{message} (pod {name})"
     assert (said["lastFailure"]["reason"], said["lastFailure"]["message"]) == (reason, message)
     assert (said["lastFailure"]["pod"], said["lastFailure"]["generation"]) == (name, 1)
     assert (said["placement"][0]["phase"], said["placement"][0]["message"]) == ("Failed", message)
@@ -346,6 +348,18 @@ def test_what_is_under_way_does_not_read_as_done(phase: str, verb: str) -> None:
     cluster.look()
     said = cluster.status("sport")["conditions"][0]["message"]
     assert said == f"the model is being {verb}; 0 of 1 replicas answered an inference"
+
+
+def test_whatever_a_router_says_fits_a_status() -> None:
+    ranks = tuple(RankState(rank=0, pid=1, device="cpu", memory_bytes=size) for size in (1, 2))
+    huge = LoadProgress(phase="Loading", bytes_done=10**30, bytes_total=10**30)
+    cluster = with_pod({}, {"ranks": ranks, "load": huge})
+    cluster.look()
+    (placed,) = cluster.status("sport")["placement"]
+    assert [one["rank"] for one in placed["ranks"]] == [0]
+    assert cluster.status("sport")["load"]["bytesTotal"] == 2**63 - 1
+    with pytest.raises(ValidationError):
+        RankState(rank=-1, pid=1, device="cpu")
 
 
 def test_ready_is_a_version_that_answered_and_not_a_pod_that_did() -> None:

@@ -42,13 +42,15 @@ def _version(pod: PodView) -> str:
 
 def _ranks(pod: PodView, before: Placement | None) -> tuple[RankPlacement, ...]:
     told = {one.rank: one.memory_bytes for one in (before.ranks if before else ())}
+    # By rank: a router that tells one twice must not make a list that the API server refuses.
+    ranks = {one.rank: one for one in (pod.model.ranks if pod.model else ())}
     return tuple(
         RankPlacement(
             rank=one.rank,
             device=one.device[:64],
             memory_bytes=_steady(one.memory_bytes, told.get(one.rank)),
         )
-        for one in sorted(pod.model.ranks if pod.model else (), key=lambda one: one.rank)[:MAX_RANKS]
+        for _, one in sorted(ranks.items())[:MAX_RANKS]
     )
 
 

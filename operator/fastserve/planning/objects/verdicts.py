@@ -12,6 +12,7 @@ from fastserve.planning.objects.judging import Member
 from fastserve.planning.objects.membership import WAITING_HELPS
 from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.plan import Rejection
+from fastserve.planning.quantities import MAX_QUANTITY
 
 PHASES = ("FailedToLoad", "Pending", "Fetching", "Loading", "Loaded")
 """How far loading has come, the least advanced first."""
@@ -120,8 +121,8 @@ def progress(member: Member) -> LoadProgress | None:
     if not loads:
         told = member.before.load if member.before else None
         return told if told and any(pod.ready for pod in member.current) else LoadProgress()
-    total = sum(load.bytes_total for load in loads)
-    done = sum(load.bytes_done for load in loads)
+    total = min(MAX_QUANTITY, sum(load.bytes_total for load in loads))
+    done = min(MAX_QUANTITY, sum(load.bytes_done for load in loads))
     silent = len(loads) < member.replicas
     phases = [load.phase for load in loads] + (["Pending"] if silent and not member.ready else [])
     return LoadProgress(
