@@ -69,3 +69,8 @@ def listed(names: Iterable[str]) -> str:
     ordered = sorted(names)
     more = len(ordered) - MAX_NAMED
     return ", ".join(ordered[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def with_pod(message: str, pod: str) -> str:
+    """What went wrong first, since columns are cut off at their end; then in which pod, if in one."""
+    return f"{message} (pod {pod})" if pod else message

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.objects import CONFIG_MAP
 from fastserve.planning.objects.children import deployments_of
-from fastserve.planning.objects.conditions import holds, listed
+from fastserve.planning.objects.conditions import holds, listed, with_pod
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import Trouble, deployment_trouble, pod_troubles
 from fastserve.planning.objects.judging import write_troubles
@@ -81,8 +81,7 @@ def _unselectable(pod: PodView, plan: ObjectPlan) -> list[str]:
 def why_not_informed(door: Door, plan: ObjectPlan) -> tuple[str, str]:
     """Reason and message for a door that lacks the table."""
     if door.trouble is not None:
-        place = f"{door.trouble.pod}: " if door.trouble.pod else ""
-        return door.trouble.reason, place + door.trouble.message
+        return door.trouble.reason, with_pod(door.trouble.message, door.trouble.pod)
     words = next((pod.unscheduled for pod in door.current if pod.unscheduled and not pod.node), "")
     if words:
         return "Unschedulable", words

@@ -7,7 +7,7 @@ from typing import Literal
 from fastserve.api.meta import Condition
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.submodel import SubModelStatus
-from fastserve.planning.objects.conditions import find
+from fastserve.planning.objects.conditions import find, with_pod
 
 AnyStatus = ModelPoolStatus | SubModelStatus
 MAX_NOTE = 1024
@@ -82,14 +82,14 @@ def _of_failure(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happenin
         failure.pod,
     ):
         return
-    place = f"{failure.pod}: " if failure.pod else ""
-    yield Happening("Warning", failure.reason, "Run", f"{place}{failure.message}")
+    yield Happening("Warning", failure.reason, "Run", with_pod(failure.message, failure.pod))
 
 
 def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:
     was = before.revision if before is not None else ""
     if after.revision and after.revision != was:
-        note = f"revision {after.revision}" + (f" takes the place of {was}" if was else " is rolled out")
+        course = f"takes the place of {was}" if was else "is being rolled out"
+        note = f"revision {after.revision} {course}"
         yield Happening("Normal", "NewRevision", "RollOut", note)
     versions = (before.active_version if before is not None else "", after.active_version)
     if all(versions) and versions[0] != versions[1]:

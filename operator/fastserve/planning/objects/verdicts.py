@@ -7,7 +7,7 @@ rejected -> suspended -> name taken -> ready -> something is wrong -> no node ->
 from dataclasses import dataclass
 
 from fastserve.api.meta import LoadProgress
-from fastserve.planning.objects.conditions import listed
+from fastserve.planning.objects.conditions import listed, with_pod
 from fastserve.planning.objects.judging import Member
 from fastserve.planning.objects.membership import WAITING_HELPS
 from fastserve.planning.objects.pod_views import PodView
@@ -60,9 +60,8 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
 def _not_ready(member: Member) -> Verdict:
     trouble = member.hopeless_write or member.trouble
     if trouble is not None:
-        place = f"{trouble.pod}: " if trouble.pod else ""
-        stalled = member.stalled
-        return Verdict(False, trouble.reason, place + trouble.message, under_way=not stalled, stalled=stalled)
+        stalled, message = member.stalled, with_pod(trouble.message, trouble.pod)
+        return Verdict(False, trouble.reason, message, under_way=not stalled, stalled=stalled)
     if member.unscheduled:
         return Verdict(False, "Unschedulable", member.unscheduled, under_way=True)
     if member.replicas == 0 and not member.staying:
