@@ -4,6 +4,7 @@ file server and a hub with TLS, moto's S3, a GCS server and a registry built fro
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -157,7 +158,7 @@ def _push(registry: str, ca: Path, layer: bytes) -> str:
     with httpx2.Client(
         base_url=f"{registry}/v2/desk/sport/",
         auth=("puller", TOKEN),
-        verify=str(ca),
+        verify=ssl.create_default_context(cafile=ca),
         follow_redirects=True,
         timeout=60,
     ) as client:
