@@ -6,7 +6,7 @@ from typing import Any
 
 from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL, SUBMODEL_LABEL
 from fastserve.api.meta import Failure, LoadProgress
-from fastserve.api.objects import Manifest, ObjectKey
+from fastserve.api.objects import Kind, Manifest, ObjectKey
 from fastserve.api.state import ModelState, RouterState
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.observed import Observed
@@ -95,8 +95,18 @@ def judged(pool: Manifest, sub_model: Manifest, *speakers: Say) -> Pair:
     plan = plan_objects(read_observed(raw), SETTINGS, NOW)
     said = [speak(plan) for speak in speakers]
     states = {found["metadata"]["uid"]: state for found, state in said if state is not None}
-    observed = read_observed(replace(raw, pods=[found for found, _ in said], states=states))
+    pods = [found for found, _ in said]
+    observed = read_observed(replace(raw, pods=pods, states=states, children=_taken(plan)))
     return _with_statuses(observed, plan_objects(observed, SETTINGS, NOW))
+
+
+def _taken(plan: ObjectPlan) -> dict[Kind, list[Manifest]]:
+    """What is planned, as the API server has it."""
+    taken: dict[Kind, list[Manifest]] = {}
+    for one in plan.apply:
+        metadata = {**one.manifest["metadata"], "uid": f"uid-of-{one.kind.name}-{one.name}"}
+        taken.setdefault(one.kind, []).append({**one.manifest, "metadata": metadata})
+    return taken
 
 
 def _with_statuses(observed: Observed, plan: ObjectPlan) -> Pair:
