@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from fastserve.api.objects import ObjectKey
+from fastserve.api.objects import Manifest, ObjectKey
 from fastserve.cluster.port import Cluster
 from fastserve.controller.asking import RouterAsker
 from fastserve.controller.gathering import gather, is_nothing
@@ -88,7 +88,14 @@ class Reconciler:
             await self._cluster.delete(one.kind, ObjectKey(namespace, one.name), one.uid)
         else:
             mode: Literal["create", "update"] = "create" if one.create else "update"
-            await self._cluster.apply(one.kind, one.manifest, mode)
+            await self._cluster.apply(one.kind, _to_the_one_seen(one), mode)
+
+
+def _to_the_one_seen(one: Apply) -> Manifest:
+    """The manifest with the uid of the object that was seen: the server refuses it for any other."""
+    if not one.uid:
+        return one.manifest
+    return {**one.manifest, "metadata": {**one.manifest["metadata"], "uid": one.uid}}
 
 
 def _failure(one: Apply | Delete, error: ClusterError) -> WriteFailure:

@@ -9,8 +9,10 @@ from fastserve.api.objects import CONFIG_MAP, Manifest
 from fastserve.api.state import RouterState
 from fastserve.planning.objects import naming
 from fastserve.planning.objects.decision import Apply, ObjectPlan
-from fastserve.planning.objects.member_objects import PROTOTYPES_KEY, prototypes_object
+from fastserve.planning.objects.drift import owned_fields
+from fastserve.planning.objects.member_objects import PROTOTYPES_KEY, PROTOTYPES_ROWS, prototypes_object
 from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.owners import owner_of, uid_of
 from fastserve.planning.objects.ownership import owned
 
 
@@ -52,8 +54,19 @@ def _sources(observed: Observed, plan: ObjectPlan) -> Iterator[tuple[Manifest, R
 
 
 def _stored_key(observed: Observed, name: str) -> str:
-    stored = observed.child(CONFIG_MAP, naming.prototypes_of_member(name)) or {}
-    return str((stored.get("data") or {}).get(PROTOTYPES_KEY, ""))
+    """The key of what is stored; empty where nothing is, or where somebody else wrote any of it."""
+    live = _stored(observed, name)
+    owned = owned_fields(live) if live else {}
+    has_key = f"f:{PROTOTYPES_KEY}" in owned.get("f:data", {})
+    has_rows = f"f:{PROTOTYPES_ROWS}" in owned.get("f:binaryData", {})
+    return str(live["data"][PROTOTYPES_KEY]) if live and has_key and has_rows else ""
+
+
+def _stored(observed: Observed, name: str) -> Manifest | None:
+    """The sub-model's own ConfigMap; one of that name which is another's is none."""
+    live = observed.child(CONFIG_MAP, naming.prototypes_of_member(name))
+    owner = owner_of(live) if live else None
+    return live if owner is not None and owner.uid == uid_of(observed.sub_model_manifests[name]) else None
 
 
 async def _fetched(observed: Observed, plan: ObjectPlan, routers: Rows, name: str, key: str) -> bytes | None:
@@ -69,7 +82,7 @@ def _apply(observed: Observed, name: str, key: str, rows: bytes) -> Apply:
     if observed.pool is None:
         raise ValueError("prototypes are stored for a pool that is there")
     manifest = prototypes_object(observed.pool, observed.sub_models[name], key, rows)
-    is_new = observed.child(CONFIG_MAP, naming.prototypes_of_member(name)) is None
+    live = _stored(observed, name)
     owner = observed.sub_model_manifests[name]
     because = "prototypes of other examples, or none, are stored"
-    return Apply(CONFIG_MAP, owned(manifest, owner), is_new, because, name)
+    return Apply(CONFIG_MAP, owned(manifest, owner), live is None, because, name, uid_of(live))

@@ -74,6 +74,8 @@ class MemoryCluster:
 
     async def apply(self, kind: Kind, manifest: Manifest, mode: Literal["create", "update"]) -> Manifest:
         name = manifest["metadata"]["name"]
+        seen = self.objects.get((kind, name), {"metadata": {}})["metadata"].get("uid")
+        assert manifest["metadata"].get("uid") == (seen if mode == "update" else None)
         self._write(f"{mode} {kind.name}/{name}", kind, name)
         stored = copy.deepcopy(manifest)
         stored["metadata"]["uid"] = f"uid-{kind.name}-{name}"

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from fastserve.api.identity import FIELD_MANAGER
 from fastserve.api.objects import CONFIG_MAP, MODEL_POOL, SUB_MODEL, Kind, Manifest, ObjectKey
 from fastserve.api.state import RouterState
 from fastserve.controller.storing import prototypes_to_store
@@ -83,7 +84,27 @@ async def stored(key: str) -> Manifest:
     observed = look({"standby": state("standby", table(), sport=key)})
     (one,) = await prototypes_to_store(*observed, Routers())
     assert isinstance(one, Apply)
-    return one.manifest
+    fields = {"f:data": {"f:key": {}}, "f:binaryData": {"f:rows": {}}}
+    claim = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
+    metadata = {**one.manifest["metadata"], "uid": "uid-of-the-map", "managedFields": [claim]}
+    return {**one.manifest, "metadata": metadata}
+
+
+async def test_what_somebody_else_wrote_over_is_fetched_and_applied_to_that_very_object() -> None:
+    kept = await stored("k1")
+    del kept["metadata"]["managedFields"][0]["fieldsV1"]["f:binaryData"]
+    seen = look({"standby": state("standby", table(), sport="k1")}, kept)
+    found = await prototypes_to_store(*seen, Routers())
+    assert [(one.create, one.uid) for one in found] == [(False, "uid-of-the-map")]
+
+
+async def test_a_config_map_of_that_name_which_is_anothers_is_not_taken_over() -> None:
+    kept = await stored("k1")
+    for owners in ([], [{**kept["metadata"]["ownerReferences"][0], "uid": "uid-of-an-older-sport"}]):
+        kept["metadata"]["ownerReferences"] = owners
+        seen = look({"standby": state("standby", table(), sport="k1")}, kept)
+        found = await prototypes_to_store(*seen, Routers())
+        assert [(one.create, one.uid) for one in found] == [(True, "")]
 
 
 async def test_what_is_stored_is_not_fetched_again_and_other_examples_are() -> None:

@@ -11,7 +11,8 @@ from fastserve.planning.plan import Rejection
 @dataclass(frozen=True)
 class Apply:
     """Apply `manifest`. `create` where nothing of that name was seen: then an object that is there all the
-    same belongs to somebody else and is never taken over. `sub_model` is whose child it is, empty for the
+    same belongs to somebody else and is never taken over; else `uid` is that of the object that was seen, and
+    another that has its name by then is never written to. `sub_model` is whose child it is, empty for the
     pool's own."""
 
     kind: Kind
@@ -19,6 +20,7 @@ class Apply:
     create: bool
     because: str
     sub_model: str = ""
+    uid: str = ""
 
     @property
     def name(self) -> str:

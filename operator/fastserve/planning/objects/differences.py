@@ -37,7 +37,8 @@ def _apply(observed: Observed, wanted: Wanted) -> Apply | None:
     if is_leaving(live) or not _has_owner_of(live, wanted.manifest):
         return None
     because = needs_apply(live, wanted.manifest)
-    return Apply(wanted.kind, wanted.manifest, False, because, wanted.sub_model) if because else None
+    uid = uid_of(live)
+    return Apply(wanted.kind, wanted.manifest, False, because, wanted.sub_model, uid) if because else None
 
 
 def _has_owner_of(live: Manifest, wanted: Manifest) -> bool:
