@@ -18,7 +18,7 @@ MAX_MESSAGE = 4096
 @dataclass
 class Bookkeeping:
     """Times are seconds of the loop's clock, but for `away_since`. `failed_bytes` is how far the last fetch
-    had come when it failed."""
+    had come when it failed, `keys` are the fetched folders that models were loaded from."""
 
     target: tuple[str, int | None] = ("", None)
     failures: int = 0
@@ -27,6 +27,7 @@ class Bookkeeping:
     failed_bytes: int = 0
     proved: dict[str, Serving] = field(default_factory=dict)
     load_seconds: dict[str, float] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     dead_since: float | None = None
     restarts: dict[str, int] = field(default_factory=dict)
     away_since: datetime | None = None

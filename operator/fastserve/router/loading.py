@@ -12,7 +12,6 @@ from enum import StrEnum
 from fastserve.api.engine import EngineConfig
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Target
-from fastserve.router.model_files import PARTIAL
 
 READY = "READY"
 GOING = ("LOADING", "UNLOADING")
@@ -56,7 +55,8 @@ class Seen:
     `index` is Triton's repository index; `proved` are models whose inference answered since they were
     loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
     target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
-    whether the target's files are there, `leftovers` are fetched folders of other versions.
+    whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
+    those of them that nothing in Triton was loaded from.
     """
 
     now: float
@@ -74,6 +74,7 @@ class Seen:
     fetched: bool = True
     fetching: bool = False
     leftovers: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
 
 
 def next_action(seen: Seen) -> Action:
@@ -93,9 +94,9 @@ def _fetch(seen: Seen, target: str) -> Action:
     """The next step until the files are there; Triton may take its time to start meanwhile."""
     if seen.fetching:
         return Action(Kind.WAIT, target, f"the files of {target} are being fetched")
-    for name in sorted(seen.leftovers):
-        if name.endswith(PARTIAL):
-            return Action(Kind.DISCARD, name, "another version's fetch was left half done")
+    for name in sorted(seen.unused):
+        # Before and not after: the volume has room for what serves and what comes, not for all that failed.
+        return Action(Kind.DISCARD, name, "another version was never served, or its fetch left half done")
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"the files of {target} are fetched again soon")
     return Action(Kind.FETCH, target, f"the files of {target} are not here")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,13 @@ def leftovers(models: Path | None, key: str) -> frozenset[str]:
         return frozenset()
     folders = (path.name for path in models.iterdir() if path.is_dir() and not path.is_symlink())
     return frozenset(name for name in folders if name.removesuffix(PARTIAL) != key)
+
+
+def unused(leftovers: frozenset[str], loaded: Iterable[str | None]) -> frozenset[str]:
+    """Those of `leftovers` that nothing was loaded from, by the keys of what is loaded. One that is not known
+    (None: an earlier router loaded it) may be of any whole folder."""
+    keys = set(loaded)
+    return frozenset(name for name in leftovers if name.endswith(PARTIAL) or not {None, name} & keys)
 
 
 def discard(models: Path, name: str) -> None:

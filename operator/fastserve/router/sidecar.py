@@ -23,7 +23,15 @@ from fastserve.router.fetch_child import FetchChild
 from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
-from fastserve.router.model_files import ModelFiles, ModelPlaces, discard, files_of, leftovers, version_of
+from fastserve.router.model_files import (
+    ModelFiles,
+    ModelPlaces,
+    discard,
+    files_of,
+    leftovers,
+    unused,
+    version_of,
+)
 from fastserve.router.proving import Candidate, prove
 from fastserve.router.rendering import Rendering, render
 from fastserve.router.repository import models_in, remove_model
@@ -165,6 +173,8 @@ class Sidecar:
         serving = parts.replica.current
         files = self._files(target)
         custom = target is not None and target.custom
+        left = leftovers(parts.places.models, files.key if files else "")
+        held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
         return Seen(
             now=now,
             live=self.live,
@@ -180,7 +190,8 @@ class Sidecar:
             patience=loading.CUSTOM_SILENT_SECONDS if custom else loading.SILENT_SECONDS,
             fetched=target is None or (files is not None and files.there),
             fetching=self._fetching is not None,
-            leftovers=leftovers(parts.places.models, files.key if files else ""),
+            leftovers=left,
+            unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
         )
 
     def _files(self, target: Target | None) -> ModelFiles | None:
@@ -249,7 +260,9 @@ class Sidecar:
             snapshot, parts = self._parts.snapshot(), self._parts
             task = snapshot.table.task if snapshot else Task.TEXT_CLASSIFICATION
             into = Rendering(parts.repository / target.model_name, self.socket_of(target), task)
-            await asyncio.to_thread(render, target, files_of(target, parts.places), into)
+            files = files_of(target, parts.places)
+            self.book.keys[target.model_name] = files.key
+            await asyncio.to_thread(render, target, files, into)
             await self._parts.control.load(target.model_name)
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start
         except BackendUnavailable as error:

@@ -283,11 +283,11 @@ def settings_of(template: Manifest) -> dict[str, Any]:
     return settings
 
 
-def test_two_versions_and_a_repository_fit_into_the_pods_volume() -> None:
+def test_two_versions_an_archive_and_a_repository_fit_into_the_pods_volume() -> None:
     template = member_template(
         pool(), sub_model(model={"storageUri": "s3://bucket/x", "sizeLimit": "10Gi"}), SETTINGS
     )
-    assert volume_of(template, "router")["/fastserve"]["emptyDir"] == {"sizeLimit": "21Gi"}
+    assert volume_of(template, "router")["/fastserve"]["emptyDir"] == {"sizeLimit": "31Gi"}
     assert volume_of(template, "triton")["/fastserve"] == volume_of(template, "router")["/fastserve"]
 
 

@@ -114,9 +114,9 @@ NOT_HERE = replace(SEEN, fetched=False)
     [
         ({}, Kind.FETCH, "m-new"),
         ({"live": False}, Kind.FETCH, "m-new"),
-        ({"fetching": True, "leftovers": frozenset({"old.partial"})}, Kind.WAIT, "m-new"),
+        ({"fetching": True, "unused": frozenset({"old.partial"})}, Kind.WAIT, "m-new"),
         ({"retry_at": 101.0}, Kind.WAIT, "m-new"),
-        ({"leftovers": frozenset({"old", "old.partial"})}, Kind.DISCARD, "old.partial"),
+        ({"unused": frozenset({"failed", "old.partial"})}, Kind.DISCARD, "failed"),
         ({"leftovers": frozenset({"old"}), "index": {"m-old": "READY"}}, Kind.FETCH, "m-new"),
     ],
 )

@@ -19,6 +19,7 @@ from fastserve.router.model_files import (
     files_of,
     folder_digest,
     leftovers,
+    unused,
     version_of,
 )
 
@@ -180,3 +181,10 @@ def test_what_is_no_folder_is_not_left_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("/etc")
     assert leftovers(tmp_path, "mine") == frozenset()
+
+
+def test_a_folder_is_unused_where_nothing_that_is_loaded_could_have_come_from_it() -> None:
+    left = frozenset({"serving", "failed", "half.partial"})
+    assert unused(left, ["serving"]) == {"failed", "half.partial"}
+    assert unused(left, []) == left
+    assert unused(left, ["serving", None]) == {"half.partial"}

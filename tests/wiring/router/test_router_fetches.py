@@ -233,3 +233,21 @@ async def test_no_file_says_what_is_fetched_and_where_to_send_the_credentials(
     await pool.until_model(lambda model: model["load"]["bytesDone"] > 0)
     texts = [path.read_bytes() for path in (pool.folder / "banking").rglob("*") if path.is_file()]
     assert not any(SLOW.encode() in text for text in texts)
+
+
+async def test_a_version_that_failed_leaves_its_room_to_the_next_and_what_serves_keeps_its_files(
+    pool: Fetching, server: FileServer
+) -> None:
+    """The volume holds two versions: a third would have the pod evicted, and what serves with it."""
+    pool.aim("one", storageUri=server.url(ONE))
+    await pool.until_model(lambda model: model["load"]["phase"] == "Loaded")
+    served = fetch_key(pool.node.router.sidecar.member.target)
+    pool.tritons["banking"].load_error = "CheckpointInvalid: no weights"
+    pool.aim("two", storageUri=server.url(TWO))
+    await pool.until_model(lambda model: model["load"]["phase"] == "FailedToLoad")
+
+    pool.aim("slow", storageUri=server.url(SLOW))
+    await pool.until_model(lambda model: 0 < model["load"]["bytesDone"] < model["load"]["bytesTotal"])
+
+    key = fetch_key(pool.node.router.sidecar.member.target)
+    assert {path.name for path in pool.models.iterdir()} == {served, f"{key}.partial"}

@@ -85,8 +85,9 @@ def _claim_mounts(sub_model: SubModel) -> list[Manifest]:
 
 
 def _work_size(sub_model: SubModel) -> str:
-    """Two versions lie there while one takes the other's place; the rest is Triton's repository."""
-    return bytes_quantity(2 * whole(sub_model.spec.model.size_limit) + GIB)
+    """Two versions lie there while one takes the other's place, and the archive that the new one is unpacked
+    from; the rest is Triton's repository. More than this, and the kubelet evicts the pod that serves."""
+    return bytes_quantity(3 * whole(sub_model.spec.model.size_limit) + GIB)
 
 
 def _folder(name: str, size: str) -> Manifest:
