@@ -2,9 +2,10 @@
 {{- .Values.nameOverride | default "fastserve" }}
 {{- end }}
 
-{{/* Beginning of all names: the release's, unless it is told otherwise. At most 40 characters, so that suffixes fit. */}}
+{{/* Beginning of all names: the release's, unless it is told otherwise. At most 40 characters, so that suffixes fit; a release
+may have dots in its name, a Service may not. */}}
 {{- define "fastserve.fullname" -}}
-{{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | default .Release.Name | replace "." "-" | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{/* Name of the Deployment and of most that belongs to it. */}}
@@ -18,8 +19,8 @@
 
 {{/* What pods of the operator, and no others, are found by. The component keeps pods of pools out. */}}
 {{- define "fastserve.selector" -}}
-app.kubernetes.io/name: {{ include "fastserve.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "fastserve.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -41,9 +42,9 @@ app.kubernetes.io/component: operator
 of the cluster's. What is given wins over commonAnnotations. */}}
 {{- define "fastserve.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ index . 2 }}
+name: {{ index . 2 | quote }}
 {{- with index . 3 }}
-namespace: {{ . }}
+namespace: {{ . | quote }}
 {{- end }}
 labels:
   {{- include "fastserve.labels" (list $root (index . 1) (index . 4)) | nindent 2 }}

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from fastserve.controller import settings
 from helm_chart import CHART, NAMESPACE, ROOT, Manifest, of_kind, only, render, run_helm
@@ -242,3 +243,50 @@ def test_more_objects_are_rendered_as_templates() -> None:
 def test_the_notes_are_five_lines_that_say_what_to_do() -> None:
     text = (CHART / "templates" / "NOTES.txt").read_text(encoding="utf-8")
     assert [line[:2] for line in text.splitlines()] == ["1.", "2.", "3.", "4.", "5."]
+
+
+def texts_that_are_none(node: Any, place: str = "") -> list[str]:
+    """Where a name, a label or a reference is a number, a truth value or nothing."""
+    if isinstance(node, dict):
+        return [
+            fault for key, value in node.items() for fault in texts_that_are_none(value, f"{place}.{key}")
+        ]
+    if isinstance(node, list):
+        return [fault for value in node for fault in texts_that_are_none(value, place)]
+    texts = (
+        r"name|namespace|serviceAccountName|priorityClassName|secretName|sectionName|ingressClassName|args"
+    )
+    is_text = re.search(rf"\.({texts})$|[lL]abels\.|\.selector\.[a-z.]+/", place)
+    return [place] if is_text and not isinstance(node, str) else []
+
+
+@pytest.mark.parametrize("word", ["123", "true", "null", "1e3"])
+def test_names_that_yaml_would_take_for_something_else_stay_names(word: str) -> None:
+    doors = [
+        {"pool": word, "namespace": word, "host": word, "className": word, "tlsSecret": word},
+        {
+            "pool": word,
+            "host": word,
+            "type": "HTTPRoute",
+            "parentRefs": [{"name": word, "namespace": word, "sectionName": word}],
+        },
+    ]
+    values = {
+        "nameOverride": word,
+        "watchNamespaces": [word],
+        "priorityClassName": word,
+        "serviceAccount": {"name": word},
+        "networkPolicy": {"prometheusNamespace": word},
+        "expose": doors,
+    }
+    done = run_helm("template", word, str(CHART), "--namespace", word, values=values)
+    assert done.returncode == 0, done.stderr
+    manifests = [one for one in YAML(typ="safe").load_all(done.stdout) if one]
+    charted = [one for one in manifests if one["kind"] != "CustomResourceDefinition"]
+    assert texts_that_are_none(charted) == []
+
+
+def test_a_release_with_dots_in_its_name_has_a_service_that_may_be_called_so() -> None:
+    service = only(render(release="my.fastserve"), "Service")
+    assert service["metadata"]["name"] == "my-fastserve-operator"
+    assert service["spec"]["selector"]["app.kubernetes.io/instance"] == "my.fastserve"
