@@ -108,7 +108,9 @@ def _remove_network_namespaces(node: Node) -> None:
 def _remove_sockets_of_shims(node: Node) -> None:
     """A shim that was killed cannot remove its socket, which lies outside our folder."""
     for written in (node.containerd_state / TASKS).glob("*/address"):
-        Path(_read(written).strip().removeprefix("unix://")).unlink(missing_ok=True)
+        scheme, _, socket = _read(written).strip().partition("unix://")
+        if scheme == "" and socket:  # empty where the kill came before the address was written
+            Path(socket).unlink(missing_ok=True)
 
 
 def _remove_cgroups(node: Node) -> None:

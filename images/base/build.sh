@@ -10,7 +10,8 @@ root=$(mktemp -d /var/tmp/fastserve-base.XXXXXX)
 trap 'rm -rf -- "$root"' EXIT
 chmod 755 "$root"
 
-debootstrap --variant=minbase --include="$packages" bookworm "$root" ${MIRROR:+"$MIRROR"}
+# Without Debian's keys debootstrap would only warn, and install what nobody signed.
+debootstrap --force-check-gpg --variant=minbase --include="$packages" bookworm "$root" ${MIRROR:+"$MIRROR"}
 # What a container never reads: package lists and archives, manuals, translations, logs of this very run, and
 # device nodes, which only root could unpack again.
 rm -rf -- "$root"/dev/* "$root"/var/lib/apt/lists/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/* \
