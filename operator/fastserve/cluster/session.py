@@ -11,6 +11,8 @@ from fastserve.cluster.login import Login
 
 CONNECT_SECONDS: Final = 5.0
 CONNECTIONS: Final = 64
+NO_LIMIT: Final = 0
+"""For watches: each holds its connection for as long as it lasts."""
 LONGEST_LINE: Final = 1 << 22
 """Bytes of one event of a watch: an object has at most 1.5 MiB in etcd, and JSON is longer."""
 
@@ -36,8 +38,11 @@ class Observer:
     ended: Ended
 
 
-def open_client(login: Login, observer: Observer | None = None) -> aiohttp.ClientSession:
-    """A client of the login's server; to be made and closed in the event loop that uses it."""
+def open_client(
+    login: Login, observer: Observer | None = None, connections: int = CONNECTIONS
+) -> aiohttp.ClientSession:
+    """A client of the login's server with so many connections at most; to be made and closed in the event
+    loop that uses it."""
 
     async def authorize(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -48,7 +53,7 @@ def open_client(login: Login, observer: Observer | None = None) -> aiohttp.Clien
         return await handler(request)
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=login.tls or True),
+        connector=aiohttp.TCPConnector(limit=connections, ssl=login.tls or True),
         middlewares=(authorize,),
         trace_configs=[_tracing(observer)] if observer else [],
         timeout=aiohttp.ClientTimeout(total=10, sock_connect=CONNECT_SECONDS),

@@ -16,7 +16,7 @@ import kopf
 from fastserve.api.identity import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Kind, Manifest
 from fastserve.cluster.login import Login
-from fastserve.cluster.session import Observer, open_client
+from fastserve.cluster.session import NO_LIMIT, Observer, open_client
 
 BACKOFFS: Final = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0)
 LONGEST_BACKOFF: Final = 10.0
@@ -109,7 +109,7 @@ def _registry(watching: Watching, clients: AsyncExitStack) -> kopf.OperatorRegis
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, last_login + RELOGIN_SECONDS - now))
         last_login = asyncio.get_running_loop().time()
-        client = await clients.enter_async_context(open_client(watching.login, watching.observer))
+        client = await clients.enter_async_context(open_client(watching.login, watching.observer, NO_LIMIT))
         return kopf.AiohttpSession(server=watching.login.server, aiohttp_session=client)
 
     kopf.on.login(registry=registry)(log_in)

@@ -33,6 +33,7 @@ class BreakingServer:
         self._fault = fault
         self._faults = len(KINDS)
         self.written: list[str] = []
+        self.watched: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.method != "GET":
@@ -52,6 +53,7 @@ class BreakingServer:
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [_pool("listed", 1)]})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
+        self.watched.add(request.path)
         if self._faults > 0:
             self._faults -= 1
             faulty: web.StreamResponse = await self._fault(request)
@@ -157,3 +159,22 @@ async def test_a_change_after_the_fault_is_heard(
             with suppress(asyncio.CancelledError):
                 await keeping
     assert server.written == [], "kopf writes nothing"
+
+
+async def test_many_namespaces_are_all_watched() -> None:
+    """Each watch holds a connection: an ordinary client has fewer than forty namespaces ask for, and those
+    that came last would never have been watched."""
+    namespaces = tuple(f"space-{number}" for number in range(40))
+    server = BreakingServer(status(503))
+    async with serving(server) as url:
+        quiet = Observer(lambda _: None, lambda *_: None)
+        watching = Watching(KINDS, namespaces, Login(url, None, _nobody), lambda *_: None, quiet)
+        stop = asyncio.Event()
+        running = asyncio.create_task(watch(watching, stop))
+        try:
+            async with asyncio.timeout(60):
+                while len(server.watched) < len(namespaces) * len(KINDS):
+                    await asyncio.sleep(0.05)
+        finally:
+            stop.set()
+            await running
