@@ -53,6 +53,7 @@ class _Living:
         self._pool = f"p{seed}"
         self._there: dict[tuple[Kind, str], Manifest] = {}
         self._steps: list[Step] = []
+        self._strangers = _strangers(self._pool, seed)
 
     def live(self) -> Life:
         first = [(MODEL_POOL, self._pool), (SUB_MODEL, f"{self._pool}-a")]
@@ -62,7 +63,7 @@ class _Living:
         for _ in range(self._dice.randint(*STEPS)):
             self._any()
         return Life(
-            self._seed, self._pool, _strangers(self._pool, self._seed), tuple(self._steps), self._there
+            self._seed, self._pool, self._strangers, tuple(self._steps), self._there
         )
 
     def _any(self) -> None:
@@ -101,6 +102,9 @@ class _Living:
         if kind == SUB_MODEL:
             children = [(SERVICE, naming.service_of_member(name))]
         child, name = self._dice.choice(children)
+        if name in {one["metadata"]["name"] for one in self._strangers}:
+            self._edit(kind, self._pool if kind == MODEL_POOL else name.removesuffix("-m"))
+            return  # nobody but its owner touches what is somebody else's
         if self._dice.random() < 0.5:
             self._step("remove", child, name)
         else:

@@ -59,8 +59,8 @@ class Rights:
 class Rest:
     """`writes`: by object of the pool's namespace, whoever wrote; `elsewhere`: by object, what the operator
     wrote outside of it; `reads`: of operator and routers, by verb and resource. `operators`: pods of the
-    operator that were seen: more than its replicas where it was upgraded meanwhile, and then a new version may
-    word a status anew."""
+    operator that were seen: more than its replicas where it was upgraded meanwhile, and then a new version
+    may word a status anew."""
 
     minutes: float
     objects: int

@@ -84,10 +84,10 @@ class ScaleWorld:
         while problems := await self._problems():
             passed = time.monotonic() - began
             if passed > seconds:
-                raise TimeoutError(f"{len(problems)} pools after {seconds:g} s, e.g. {problems[0]}")
+                raise TimeoutError(f"{len(problems)} objects after {seconds:g} s, e.g. {problems[0]}")
             if passed - shown > 20:
                 shown = passed
-                print(f"  {passed:.0f} s: {len(problems)} pools to go, e.g. {problems[0]}", flush=True)
+                print(f"  {passed:.0f} s: {len(problems)} objects to go, e.g. {problems[0]}", flush=True)
             await asyncio.sleep(self._pause)
         return time.monotonic() - began
 
@@ -104,7 +104,7 @@ class ScaleWorld:
         return found
 
     async def _problems(self) -> list[str]:
-        """What is not yet as it should be, a line for each pool."""
+        """What is not yet as it should be, a line for each pool or sub-model."""
         began = time.monotonic()
         found = await self._everything()
         self._pause = max(2.0, 4 * (time.monotonic() - began))  # who looks shall not be the load
