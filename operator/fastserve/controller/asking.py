@@ -4,7 +4,7 @@ namespace, and nothing that it answers or does not answer holds up the operator.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import aiohttp
@@ -18,6 +18,10 @@ LOG = logging.getLogger(__name__)
 ASK_SECONDS: Final = 1.0
 FETCH_SECONDS: Final = 5.0
 AT_ONCE: Final = 16
+AT_ONCE_OF_ONE_POOL: Final = 8
+"""So that a pool whose routers are silent leaves turns to the others."""
+ASK_ALL_SECONDS: Final = 10.0
+"""For all routers of a pool; who was not asked by then has not been heard this once."""
 MAX_STATE: Final = 1 << 20
 MAX_ROWS: Final = 1 << 20
 """Bytes of a pool's prototypes of one sub-model: what a ConfigMap can hold."""
@@ -34,13 +38,21 @@ class RouterAsker:
     async def states(self, pods: Sequence[Manifest]) -> dict[str, RouterState]:
         """What the running ones among `pods` say of themselves, by pod uid. Who does not answer within a
         second, answers nonsense or says that it is another is not in it."""
-        running = [pod for pod in pods if is_running(pod)]
-        answers = await asyncio.gather(*(self._state(pod) for pod in running))
-        return {
-            str(pod["metadata"]["uid"]): state
-            for pod, state in zip(running, answers, strict=True)
-            if state is not None
-        }
+        heard: dict[str, RouterState] = {}
+        turns = asyncio.Semaphore(AT_ONCE_OF_ONE_POOL)
+
+        async def ask(pod: Manifest) -> None:
+            async with turns:
+                state = await self._state(pod)
+            if state is not None:
+                heard[str(pod["metadata"]["uid"])] = state
+
+        running = sorted((pod for pod in pods if is_running(pod)), key=_is_unready)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASK_ALL_SECONDS), asyncio.TaskGroup() as asking:
+                for pod in running:
+                    asking.create_task(ask(pod))
+        return heard
 
     async def prototypes(self, pod: Manifest, key: str) -> bytes | None:
         """The prototypes that a router keeps under `key` (a .npy file), or None where it gives none."""
@@ -102,6 +114,12 @@ def is_running(pod: Manifest) -> bool:
     is_leaving = "deletionTimestamp" in pod["metadata"]
     # A member's pod is Pending until its Triton runs; its router is up long before.
     return bool(status.get("podIP")) and status.get("phase") in {"Running", "Pending"} and not is_leaving
+
+
+def _is_unready(pod: Manifest) -> bool:
+    """Silent routers are among these, so they are asked after the others."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return not any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 @asynccontextmanager

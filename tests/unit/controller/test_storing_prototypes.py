@@ -84,7 +84,7 @@ async def stored(key: str) -> Manifest:
     observed = look({"standby": state("standby", table(), sport=key)})
     (one,) = await prototypes_to_store(*observed, Routers())
     assert isinstance(one, Apply)
-    fields = {"f:data": {"f:key": {}}, "f:binaryData": {"f:rows": {}}}
+    fields: Manifest = {"f:data": {"f:key": {}}, "f:binaryData": {"f:rows": {}}}
     claim = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
     metadata = {**one.manifest["metadata"], "uid": "uid-of-the-map", "managedFields": [claim]}
     return {**one.manifest, "metadata": metadata}

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from fastserve.api.objects import Manifest
+from fastserve.controller import asking
 from fastserve.controller.asking import RouterAsker
 
 STATE: dict[str, Any] = {"pool": "news", "instance": "uid-1", "ready": True, "because": "it answers"}
@@ -53,6 +54,43 @@ async def test_a_router_tells_its_state() -> None:
         states = await asker.states([pod()])
     assert states["uid-1"].because == "it answers"
     assert asked == ["/v1/state"]
+
+
+@asynccontextmanager
+async def silence(asker: RouterAsker, address: str) -> AsyncIterator[None]:
+    """At `address` somebody takes connections and says nothing, at the port that `asker` asks."""
+    over = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, address, asker._port)
+    try:
+        yield
+    finally:
+        over.set()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_pool_of_silent_routers_is_not_asked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ASK_ALL_SECONDS", 0.5)
+    async with router("hang") as (asker, asked):
+        assert await asker.states([pod(f"uid-{number}") for number in range(1000)]) == {}
+    assert len(asked) <= asking.AT_ONCE_OF_ONE_POOL
+
+
+async def test_routers_that_are_ready_are_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not reached in time are then the silent ones."""
+    monkeypatch.setattr(asking, "AT_ONCE_OF_ONE_POOL", 1)
+    monkeypatch.setattr(asking, "ASK_ALL_SECONDS", 0.5)
+    pods = [pod(f"uid-{number}") for number in (3, 2, 1)]
+    pods[2]["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    for silent in pods[:2]:
+        silent["status"]["podIP"] = "127.0.0.2"
+    async with router(STATE) as (asker, _), silence(asker, "127.0.0.2"):
+        assert list(await asker.states(pods)) == ["uid-1"]
 
 
 @pytest.mark.parametrize(
