@@ -24,13 +24,13 @@ QUESTIONS = {
 OTHER = "story-12-apart-other"
 
 
-def pool(name: str) -> Manifest:
-    """Every text is near enough: who answers is who is asked at all."""
+def pool(name: str, only: str) -> Manifest:
+    """No text is refused: the pool's `only` sub-model answers what is near to nobody."""
     return {
         "apiVersion": "fastserve.io/v1alpha1",
         "kind": "ModelPool",
         "metadata": {"name": name},
-        "spec": {"selection": {"minScore": "0", "topK": 16}},
+        "spec": {"selection": {"fallback": {"type": "SubModel", "subModel": only}}},
     }
 
 
@@ -56,8 +56,13 @@ def places(
     meet: the sub-model `news` is one of the pool `wire`, and both namespaces have a sub-model `sport`."""
     for place in (namespace, other):
         load_models(place, checkpoints)
-    here = pool("news"), of("sport", "sport", "news"), pool("wire"), of("news", "business", "wire")
-    there = pool("news"), of("sport", "science", "news")
+    here = (
+        pool("news", "sport"),
+        of("sport", "sport", "news"),
+        pool("wire", "news"),
+        of("news", "business", "wire"),
+    )
+    there = pool("news", "sport"), of("sport", "science", "news")
     for place, documents in ((namespace, here), (other, there)):
         place.apply("\n---\n".join(json.dumps(one) for one in documents))
     for place, name in ((namespace, "news"), (namespace, "wire"), (other, "news")):
