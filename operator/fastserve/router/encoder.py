@@ -88,6 +88,7 @@ class EncoderService:
         self.digest = encoder.digest
         self.max_waiting = 256
         self._encoder = encoder
+        self._dimension: int | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self._known: OrderedDict[tuple[int, str], npt.NDArray[np.float32]] = OrderedDict()
         self._waiting: OrderedDict[tuple[int, str], asyncio.Future[npt.NDArray[np.float32]]] = OrderedDict()
@@ -115,6 +116,12 @@ class EncoderService:
             self._busy = asyncio.create_task(self._work())
         # Shielded: another request may wait for the same text.
         return await asyncio.shield(future)
+
+    async def dimension(self, max_tokens: int) -> int:
+        """d of the vectors."""
+        if self._dimension is None:
+            self._dimension = int((await self.batch(["dimension"], max_tokens)).shape[1])
+        return self._dimension
 
     async def batch(self, texts: Sequence[str], max_tokens: int) -> Vectors:
         """Vectors float32 [n, d] of examples; between its steps, requests have their turn."""

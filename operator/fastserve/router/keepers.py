@@ -111,6 +111,8 @@ class PrototypeKeeper:
             rows = None
             if not store.computes:
                 raise PrototypesAwaited(f"its prototypes cannot be read: {error}") from error
+        if rows is not None and rows.shape[1] != await self._encoder.dimension(max_tokens):
+            rows = None  # somebody else's: one such matrix beside the others would end this router
         if rows is None and not store.computes:
             raise PrototypesAwaited("another router has not computed its prototypes yet")
         if rows is None:

@@ -75,21 +75,29 @@ def read_prototypes(folder: Path, key: str) -> Vectors | None:
 def packed(rows: Vectors) -> bytes:
     """Prototypes as they travel: .npy, fp16 [n, d]."""
     file = io.BytesIO()
-    np.save(file, rows.astype(np.float16))
+    np.save(file, rows.astype(np.float16, order="C"))
     return file.getvalue()
 
 
 def unpacked(content: bytes) -> Vectors | None:
-    """float32 [n, d] of what `packed` made, or None where it is something else."""
+    """float32 [n, d] of what `packed` made, or None where it is something else.
+
+    Anybody may have written it who writes ConfigMaps: np.load would believe a header that tells of terabytes.
+    """
+    file = io.BytesIO(content)
     try:
-        rows = np.load(io.BytesIO(content), allow_pickle=False)
-    except (EOFError, OSError, ValueError):
+        np.lib.format.read_magic(file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        if kind != np.float16:
+            return None
+        rows = np.frombuffer(content, np.float16, offset=file.tell()).reshape(shape)
+    except (EOFError, OSError, ValueError, MemoryError, RecursionError):
         return None
     return _rows(rows)
 
 
 def _rows(rows: npt.NDArray[Any]) -> Vectors | None:
-    if rows.ndim != 2 or len(rows) == 0:
+    if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind != "f" or not np.isfinite(rows).all():
         return None
     return np.ascontiguousarray(rows, np.float32)
 

@@ -185,10 +185,7 @@ class PrototypeConfigMaps:
             found = await self._reads.get(CONFIG_MAP, ObjectKey(self._namespace, prototypes_name(member)))
         except NotFound:
             return None
-        rows = _rows_in(found, key)
-        if rows is not None:
-            del self._waits[key]
-        return rows
+        return _rows_in(found, key)
 
     async def keep(self, member: str, key: str, rows: Vectors) -> Vectors:  # noqa: ARG002  the protocol's
         """Nothing is written; all routers are to choose by the same numbers."""

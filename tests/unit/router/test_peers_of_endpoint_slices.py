@@ -1,5 +1,8 @@
 """EndpointSlices as peers, and names that the operator and the routers must agree on."""
 
+import io
+
+import numpy as np
 import pytest
 
 from fastserve.api.identity import prototypes_name
@@ -81,11 +84,15 @@ def test_operator_and_routers_name_the_prototypes_alike() -> None:
 
 
 def test_prototypes_travel_as_half_floats_and_nothing_else_is_taken_for_them() -> None:
-    import numpy as np
-
     rows = prototypes_of(np.eye(3, 8, dtype=np.float32))
 
     assert np.array_equal(unpacked(packed(rows)), rows)
     assert len(packed(rows)) < 200
-    for broken in (b"", b"\x93NUMPY", packed(rows)[:-1], packed(rows[0]), packed(rows[:0])):
-        assert unpacked(broken) is None
+    header = b"{'descr': '<f2', 'fortran_order': False, 'shape': (1000000000000, 384), }"
+    vast = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117) + b"\n"
+    words, archive = io.BytesIO(), io.BytesIO()
+    np.save(words, np.array([["a", "b"]]))
+    np.savez(archive, rows=rows)
+    broken = [b"", b"\x93NUMPY", packed(rows)[:-1], packed(rows[0]), packed(rows[:0]), vast, b"PK\x03\x04"]
+    broken += [words.getvalue(), archive.getvalue(), packed(rows * np.nan)]
+    assert [unpacked(one) for one in broken] == [None] * len(broken)

@@ -1,11 +1,14 @@
 """Routers that learn of their pool from a Kubernetes API, and go on without it."""
 
+import asyncio
+import base64
 import io
 from pathlib import Path
 
 import numpy as np
 
 from fastserve.api.objects import CONFIG_MAP, ENDPOINT_SLICE
+from fastserve.router.prototype_files import packed
 from fastserve.router.watched import PrototypeConfigMaps
 from wiring.router.api_world import ApiWorld, FakeApi, api_world
 from wiring.router.router_world import PLACE, member_document, table_document
@@ -129,6 +132,28 @@ async def test_old_prototypes_serve_until_the_new_ones_are_stored(tmp_path: Path
 
         await pool.until(lambda: new_at("door"))
         assert (await sport.state())["prototypeKeys"]["banking"] == before
+        assert (await predict(pool, BANKING, "travel"))[1]["members"][0]["name"] == "banking"
+        await pool.store_prototypes()
+        await pool.until(lambda: new_at("travel"))
+
+
+async def test_prototypes_that_somebody_wrote_for_another_encoder_end_no_router(tmp_path: Path) -> None:
+    async with api_world(tmp_path) as pool:
+        travel = pool.nodes["travel"]
+        before = (await travel.state())["prototypeKeys"]["banking"]
+        pool.document["members"][0]["meaning"] = {"examples": ["open an account"], "digest": "e" * 64}
+        pool.document["generation"] = 2
+        pool.write_table()
+
+        async def new_at(node: str) -> bool:
+            return (await pool.nodes[node].state())["prototypeKeys"]["banking"] != before
+
+        await pool.until(lambda: new_at("door"))
+        key = (await pool.door.state())["prototypeKeys"]["banking"]
+        narrow = base64.b64encode(packed(np.eye(2, 3, dtype=np.float32))).decode()
+        pool.api.put(CONFIG_MAP, "banking-m-prototypes", data={"key": key}, binaryData={"rows": narrow})
+        asked = len(pool.api.gets)
+        await pool.until(lambda: asyncio.sleep(0, len(pool.api.gets) > asked + 1))
         assert (await predict(pool, BANKING, "travel"))[1]["members"][0]["name"] == "banking"
         await pool.store_prototypes()
         await pool.until(lambda: new_at("travel"))
