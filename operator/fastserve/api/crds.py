@@ -78,7 +78,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "EnvVar": (
-        Rule("size(self.value) == 0 || !has(self.valueFrom)", "value and valueFrom exclude each other"),
+        Rule(
+            "!has(self.value) || size(self.value) == 0 || !has(self.valueFrom)",
+            "value and valueFrom exclude each other",
+        ),
         Rule(
             f"!self.name.startsWith('{OWN_ENV_PREFIX}') && !(self.name in {_one_of(OWN_ENV)})",
             "this name is set by FastServe",
@@ -98,7 +101,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "self.engine.type != 'Custom' || self.parallelism.tensor == 1",
             "engine.type Custom cuts nothing: parallelism.tensor must be 1",
         ),
-        Rule("size(self.examples) > 0 || has(self.examplesFrom)", "examples or examplesFrom is required"),
+        Rule(
+            "(has(self.examples) && size(self.examples) > 0) || has(self.examplesFrom)",
+            "examples or examplesFrom is required",
+        ),
         Rule(
             f"self.parallelism.tensor == 1 || !has(self.gpu) || ({_whole_gpu()})",
             "parallelism.tensor over 1 needs whole GPUs; gpu.resourceName is a part of one",

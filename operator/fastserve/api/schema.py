@@ -83,7 +83,8 @@ def _flattened(node: Schema, path: str, source: _Source) -> Schema:
     siblings = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "title"}}
     if siblings.get("additionalProperties") is False:
         del siblings["additionalProperties"]
-    if siblings.get("default", ...) is None:
+    # An empty default says nothing, and the server would write it into every object that users keep in Git.
+    if siblings.get("default", ...) in (None, "", [], {}):
         del siblings["default"]
     if "$ref" in node:
         name = node["$ref"].rsplit("/", 1)[1]
@@ -112,10 +113,10 @@ def _properties(node: Schema, path: str, source: _Source) -> Schema:
     converted = {}
     for name, field in node["properties"].items():
         child = _converted(field, f"{path}.{name}", source)
-        # The server fills defaults only inside objects that exist: an optional block whose fields all
-        # have defaults is itself defaulted to {}. One that was written as `X | None` is a choice.
-        block = child.get("type") == "object" and "properties" in child and "anyOf" not in field
-        if block and name not in required and not child.get("required"):
+        # The server fills defaults only inside objects that exist: an optional block in which there is a
+        # default is itself defaulted to {}. One that was written as `X | None` is a choice.
+        block = any("default" in inner for inner in child.get("properties", {}).values())
+        if block and "anyOf" not in field and name not in required and not child.get("required"):
             child.setdefault("default", {})
         converted[name] = child
     return converted
