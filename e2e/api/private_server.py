@@ -68,6 +68,7 @@ class PrivateServer:
             f"--service-account-signing-key-file={self._folder / 'accounts.key'}",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.0.0.0/16",  # the default is full with 254 Services
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={self._folder / 'audit-policy.json'}",
             f"--audit-log-path={self.audit_log}",
