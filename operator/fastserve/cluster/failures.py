@@ -16,6 +16,8 @@ LONGEST_WAIT: Final = 10.0
 """Seconds that one call waits at most because a server asked for it; the work queue waits longer."""
 MISFIT: Final = "failed to create typed patch object"
 """Begins what a server says, with a 500, of an apply whose fields its kind does not have: no fault of it."""
+FULL: Final = "Internal error occurred: failed to allocate"
+"""Begins what it says, with a 500 as well, of a Service when the cluster has no address left for it."""
 
 
 class Expired(Unreachable):
@@ -46,7 +48,7 @@ def failure_of(status: int, body: bytes) -> ClusterError:
     text = words_of(body) or HTTPStatus(status).phrase if status in set(HTTPStatus) else words_of(body)
     if status in _BY_STATUS:
         return _BY_STATUS[status](text)
-    if status >= 500 and not text.startswith(MISFIT):
+    if status >= 500 and not text.startswith((MISFIT, FULL)):
         return Unreachable(f"{status}: {text}")
     return Refused(text)
 
