@@ -148,7 +148,7 @@ def test_a_pod_that_is_evicted_because_its_disk_is_full(pool: Kubectl, web: File
     pool.apply(json.dumps(document))
 
     def told() -> Manifest:
-        failure: Manifest = pool.get("submodel", "filling")["status"].get("lastFailure") or {}
+        failure: Manifest = pool.get("submodel", "filling").get("status", {}).get("lastFailure") or {}
         assert failure.get("reason") == "DiskFull", failure
         return failure
 
