@@ -65,8 +65,8 @@ def _check_size(table: RouteTable) -> None:
     if size > MAX_TABLE_BYTES:
         raise InvalidSpec(
             "spec.examples",
-            f"the route table of pool {table.pool} takes {size // 1024} KiB; keep the examples of its"
-            " sub-models in files (examplesFrom)",
+            f"the route table of pool {table.pool} takes {size // 1024} KiB; give its sub-models fewer or"
+            " shorter examples (in local mode those in files, examplesFrom.storageUri, do not count)",
             f"at most {MAX_TABLE_BYTES // 1024} KiB",
         )
 
