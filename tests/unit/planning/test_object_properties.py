@@ -61,10 +61,12 @@ def put(name: str, spec: dict[str, Any], life: int) -> Step:
 
 
 def drop(name: str) -> Step:
+    """Deleted, and the garbage collector has been: children of a former life of the name are gone too."""
+
     def step(cluster: PretendCluster) -> None:
-        gone = cluster.sub_models.pop(name, None)
-        uid = gone["metadata"]["uid"] if gone else ""
-        cluster.children = {key: one for key, one in cluster.children.items() if owner(one) != uid}
+        cluster.sub_models.pop(name, None)
+        alive = {one["metadata"]["uid"] for one in cluster.sub_models.values()} | {"", "uid-pool"}
+        cluster.children = {key: one for key, one in cluster.children.items() if owner(one) in alive}
 
     return step
 
