@@ -62,9 +62,7 @@ class _Living:
             self._create(kind, name)
         for _ in range(self._dice.randint(*STEPS)):
             self._any()
-        return Life(
-            self._seed, self._pool, self._strangers, tuple(self._steps), self._there
-        )
+        return Life(self._seed, self._pool, self._strangers, tuple(self._steps), self._there)
 
     def _any(self) -> None:
         name = f"{self._pool}-{self._dice.choice(MEMBERS)}"
