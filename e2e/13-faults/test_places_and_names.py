@@ -105,7 +105,7 @@ def test_the_deployment_of_a_sub_model_is_somebody_elses(pool: Kubectl) -> None:
     again = json.dumps(member("again", replicas=0, model=NOWHERE))
     pool.apply(again)
     found = eventually(
-        lambda: pool.list_of("deployments", "fastserve.io/submodel=again"), MOST, "its Deployment"
+        lambda: pool.list_of("deployments", "fastserve.io/submodel=again") or None, MOST, "its Deployment"
     )
     pool("delete", "submodel", "again")
     name = found[0]["metadata"]["name"]
