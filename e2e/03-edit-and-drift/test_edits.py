@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from harness import fake
-from harness.kubectl import Kubectl
-from harness.trace import parts, pods
+from harness.contents import lives
+from harness.kubectl import Kubectl, Manifest
+from harness.trace import pods
 from harness.waiting import at_rest, eventually
 
 pytestmark = [pytest.mark.ci, pytest.mark.timeout(600)]
 
 REVISION = re.compile(r"-[0-9a-f]{8}$")
 ROUTES = "~ConfigMap/news-p-routes"
+SUSPENDED = ["~Deployment/news-p-standby-*", "~Deployment/sport-m-*", "~Deployment/world-m-*", ROUTES]
 MEMBER, DOOR = "~Deployment/sport-m-*", "~Deployment/news-p-standby-*"
 NEXT_REVISION = ["+ControllerRevision/sport-m-*", "+Deployment/sport-m-*", "-Deployment/sport-m-*"]
 
@@ -57,8 +59,8 @@ EDITS = [
     restarted("today", [*NEXT_REVISION, "-ControllerRevision/sport-m-*"]),
     patched("suspend the SubModel", SPORT, {"suspend": True}, [MEMBER]),
     patched("the SubModel is back", SPORT, {"suspend": False}, [MEMBER]),
-    patched("suspend the pool", NEWS, {"suspend": True}, [MEMBER, DOOR, ROUTES]),
-    patched("the pool is back", NEWS, {"suspend": False}, [MEMBER, DOOR, ROUTES]),
+    patched("suspend the pool", NEWS, {"suspend": True}, SUSPENDED),
+    patched("the pool is back", NEWS, {"suspend": False}, SUSPENDED),
     patched(
         "standbyReplicas 1 -> 2",
         NEWS,
@@ -73,11 +75,11 @@ def desk(installed: Kubectl, fake_place: None, namespace: Kubectl) -> Kubectl:
     """The pool `news` with the sub-models `sport` and `world`."""
     fake.apply(namespace, fake.pool(), fake.sub_model("sport"), fake.sub_model("world"))
     eventually(lambda: len(pods(namespace)) == 3, 60, "three pods")
-    at_rest(lambda: parts(namespace))
+    at_rest(lambda: lives(namespace))
     return namespace
 
 
-def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def changes(before: dict[str, Manifest], after: dict[str, Manifest]) -> list[str]:
     found = [f"+{name}" for name in after.keys() - before.keys()]
     found += [f"-{name}" for name in before.keys() - after.keys()]
     found += [f"~{name}" for name in before.keys() & after.keys() if before[name] != after[name]]
@@ -86,16 +88,16 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)
 def test_an_edit_changes_the_expected_children_only(desk: Kubectl, edit: Edit) -> None:
-    before = parts(desk)
+    before = lives(desk)
     desk(*edit.command)
     start = time.monotonic()
 
     def done() -> float:
-        assert (now := changes(before, parts(desk))) == edit.changes, now
+        assert (now := changes(before, lives(desk))) == edit.changes, now
         return time.monotonic() - start
 
     seconds = eventually(done, 60, f"{edit.what} changes {edit.changes}")
-    assert changes(before, at_rest(lambda: parts(desk))) == edit.changes
+    assert changes(before, at_rest(lambda: lives(desk))) == edit.changes
     print(f"{edit.what:24} {seconds:5.1f} s  {' '.join(edit.changes) or 'nothing'}")
 
 

@@ -16,6 +16,14 @@ def contents(kubectl: Kubectl, selector: str = "fastserve.io/pool") -> dict[str,
     }
 
 
+def lives(kubectl: Kubectl, selector: str = "fastserve.io/pool") -> dict[str, Manifest]:
+    """By kind and name, with the uid: what was deleted and made again as it was is another."""
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": {**content(one), "uid": one["metadata"]["uid"]}
+        for one in kubectl.list_of(POOL_PARTS, selector)
+    }
+
+
 def content(thing: Manifest) -> Manifest:
     """Two objects are alike when this is the same for both, whenever they were made."""
     metadata = thing["metadata"]
