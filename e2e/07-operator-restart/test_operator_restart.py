@@ -24,7 +24,12 @@ from harness.waiting import at_rest, eventually, throughout
 pytestmark = pytest.mark.timeout(900)
 
 QUESTION, LABEL = "The striker scored twice in the cup final.", "football"
-POOL = {"apiVersion": "fastserve.io/v1alpha1", "kind": "ModelPool", "metadata": {"name": "news"}}
+POOL = {
+    "apiVersion": "fastserve.io/v1alpha1",
+    "kind": "ModelPool",
+    "metadata": {"name": "news"},
+    "spec": {"selection": {"fallback": {"type": "SubModel", "subModel": "sport"}}},
+}
 MEMBER = "fastserve.io/submodel=sport"
 
 
@@ -132,14 +137,14 @@ def test_restarted_at_brings_todays_template(desk: Desk) -> None:
     desk.kubectl("annotate", "--overwrite", "fss/sport", "fastserve.io/restarted-at=2026-01-01T00:00:00Z")
     start = time.monotonic()
 
-    def renewed() -> bool:
+    def renewed() -> Manifest | None:
         must_be(desk.kubectl, "modelpool", "news", "Ready")
-        now = pods(desk.kubectl, MEMBER)
-        return len(now) == 1 and not now.keys() & before.pods.keys()
+        now = desk.kubectl.list_of("pods", MEMBER)
+        names = {pod["metadata"]["name"] for pod in now}
+        return now[0] if len(now) == 1 and not names & before.pods.keys() else None
 
-    eventually(renewed, 180, "another pod serves, and the old one is gone")
+    pod = eventually(renewed, 180, "another pod serves, and the old one is gone")
     print(f"restarted-at -> another pod serves: {time.monotonic() - start:.1f} s")
-    (pod,) = desk.kubectl.list_of("pods", MEMBER)
     assert {one["imagePullPolicy"] for one in pod["spec"]["containers"]} == {"Never"}
     assert {name: told for name, told in pods(desk.kubectl).items() if "standby" in name} == others
     desk.answers()
@@ -169,19 +174,20 @@ def test_a_killed_leader_is_followed(desk: Desk) -> None:
 
 def processes(cluster: Kubectl, pod: str) -> list[int]:
     """Processes of this machine that are the operator of the pod."""
-    uid = cluster.within(NAMESPACE).get("pod", pod)["metadata"]["uid"]
+    (container,) = cluster.within(NAMESPACE).get("pod", pod)["status"]["containerStatuses"]
+    number = container["containerID"].partition("://")[2]
     found = [
         int(folder.name)
         for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _is_operator_of(folder, uid)
+        if folder.name.isdigit() and _is_operator_of(folder, number)
     ]
     assert found, f"no process of pod {pod}"
     return found
 
 
-def _is_operator_of(folder: Path, uid: str) -> bool:
+def _is_operator_of(folder: Path, container: str) -> bool:
     try:
-        in_pod = uid in (folder / "cgroup").read_text()
-        return in_pod and b"fastserve.controller" in (folder / "cmdline").read_bytes()
+        is_in_it = container in (folder / "cgroup").read_text()
+        return is_in_it and b"fastserve.controller" in (folder / "cmdline").read_bytes()
     except OSError:
         return False
