@@ -41,7 +41,7 @@ class Pace:
     longest_backoff: float = 60.0
     resync: float = 600.0
     limit: float = 120.0
-    patience: float = 10.0
+    patience: float = 60.0
     rechecks: float = 20.0
 
 

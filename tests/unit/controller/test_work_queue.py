@@ -231,8 +231,8 @@ def test_a_look_that_hangs_is_given_up() -> None:
 
 
 def test_what_an_event_tells_comes_before_pools_that_only_wait() -> None:
-    """Forty pools ask to be looked at again each second, which is more than the workers can do."""
-    waiting = [ObjectKey("default", f"waits-{number}") for number in range(40)]
+    """A hundred pools ask to be looked at again each second; the workers need 25 seconds for all of them."""
+    waiting = [ObjectKey("default", f"waits-{number}") for number in range(100)]
 
     async def story(queue: WorkQueue) -> None:
         for key in waiting:
