@@ -57,7 +57,8 @@ class Rights:
 
 @dataclass(frozen=True)
 class Rest:
-    """`writes`: by object of the pool's namespace, whoever wrote; `elsewhere`: by object, what the operator
+    """`writes`: by object of the pool's namespace, what operator and routers wrote; `others`: what the cluster's
+    own programs wrote there (a scheduler tells an Event again after minutes); `elsewhere`: by object, what the operator
     wrote outside of it; `reads`: of operator and routers, by verb and resource. `operators`: pods of the
     operator that were seen: more than its replicas where it was upgraded meanwhile, and then a new version
     may word a status anew."""
@@ -65,6 +66,7 @@ class Rest:
     minutes: float
     objects: int
     writes: Mapping[str, int]
+    others: Mapping[str, int]
     elsewhere: Mapping[str, int]
     reads: Mapping[str, int]
     operators: Sequence[str]
@@ -131,11 +133,12 @@ def rest(kubectl: Kubectl, minutes: float) -> Rest:
     log = state_folder() / "logs" / "audit.log"
     seen = [one for one in requests(log) if began <= one.at < ended]
     ours = [one for one in seen if one.user == OPERATOR or _is_router(one)]
-    here = [one for one in seen if one.namespace == SPACE]
+    others = [one for one in seen if one.namespace == SPACE and one not in ours]
     return Rest(
         minutes=minutes,
         objects=len(kubectl.list_of(",".join((*KINDS, "pods", "fsp", "fss")))),
-        writes=dict(writes_by_object(here)),
+        writes=dict(writes_by_object(one for one in ours if one.namespace == SPACE)),
+        others=dict(writes_by_object(others)),
         elsewhere=dict(writes_by_object(one for one in ours if one.namespace == NAMESPACE)),
         reads=_counted(one for one in ours if not one.writes and one.namespace in {SPACE, NAMESPACE, ""}),
         operators=sorted({one.pod for one in ours if one.user == OPERATOR}),
@@ -205,7 +208,7 @@ def report(found: Rest, verbs: Sequence[Rights]) -> None:
     """Print the tables and write bench/results/operator_at_rest.json."""
     console = Console()
     table = Table("OBJECT", "WRITES", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name, count in {**found.writes, **found.elsewhere}.items():
+    for name, count in {**found.writes, **found.elsewhere, **found.others}.items():
         table.add_row(name, str(count))
     console.print(f"{found.minutes:g} minutes at rest; {found.objects} objects; written meanwhile:")
     console.print(table)
