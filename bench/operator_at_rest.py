@@ -57,11 +57,11 @@ class Rights:
 
 @dataclass(frozen=True)
 class Rest:
-    """`writes`: by object of the pool's namespace, what operator and routers wrote; `others`: what the cluster's
-    own programs wrote there (a scheduler tells an Event again after minutes); `elsewhere`: by object, what the operator
-    wrote outside of it; `reads`: of operator and routers, by verb and resource. `operators`: pods of the
-    operator that were seen: more than its replicas where it was upgraded meanwhile, and then a new version
-    may word a status anew."""
+    """`writes`: by object of the pool's namespace, what operator and routers wrote; `others`: what the
+    cluster's own programs wrote there (a scheduler tells an Event again after minutes); `elsewhere`: by
+    object, what the operator wrote outside of it; `reads`: of operator and routers, by verb and resource.
+    `operators`: pods of the operator that were seen: more than its replicas where it was upgraded meanwhile,
+    and then a new version may word a status anew."""
 
     minutes: float
     objects: int
