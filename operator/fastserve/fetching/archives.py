@@ -129,12 +129,16 @@ class Unpacker:
 
     def _unpack_tar(self, file: IO[bytes], magic: bytes, how: Unpack) -> None:
         with _tar(file, magic) as archive:
-            for found in archive:
+            for member in archive:
                 self._count_entry()
-                if how == "layer" and self._whiteout(found.name):
+                if how == "layer" and self._whiteout(member.name):
                     continue
-                member = tarfile.data_filter(found, str(self.root))
-                path = safe_path(member.name) if member.name.strip("./") else ""
+                # Nothing is extracted by tarfile itself: its filters came with Python 3.11.4 only, and modes
+                # and owners are left behind anyway.
+                name = member.name.lstrip("/")  # as tar itself does
+                path = safe_path(name) if name.strip("./") else ""
+                if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+                    raise ArchiveRefused(f"the archive has {path[:200]!r}, which is neither file nor folder")
                 if member.isreg():
                     self._write(path, archive.extractfile(member) or file)
                 elif member.issym():

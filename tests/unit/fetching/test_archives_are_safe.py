@@ -218,3 +218,24 @@ def test_forms_that_nobody_promised_are_refused(unpacker: Unpacker, mode: str) -
 def test_names_that_no_folder_could_hold_are_refused(unpacker: Unpacker, name: str) -> None:
     with pytest.raises(ArchiveRefused, match="which no model may have"):
         unpack(unpacker, tar_of(entry(name, b"1"), mode="w"))
+
+
+def test_a_python_without_tarfiles_filters_unpacks_too(
+    unpacker: Unpacker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Debian 12's own Python is 3.11.2; the filters came with 3.11.4.
+    monkeypatch.delattr(tarfile, "data_filter")
+    assert unpack(unpacker, tar_of(entry("config.json", b"{}"))) == {"config.json": b"{}"}
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_what_is_neither_file_nor_folder_is_refused(unpacker: Unpacker, kind: bytes) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(unpacker, tar_of(entry("device", kind=kind)))
+
+
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../outside"])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_no_link_of_a_tar_leads_out(unpacker: Unpacker, kind: bytes, link: str) -> None:
+    with pytest.raises(ArchiveRefused):
+        unpack(unpacker, tar_of(entry("link", kind=kind, link=link)))
