@@ -82,9 +82,10 @@ def seen(
     desk = namespace
     load_models(desk, _one_whole_one_cut_off(checkpoints, tmp_path_factory.mktemp("models")))
     start, journey = time.monotonic(), Journey()
-    desk.apply(manifests("news"))
+    # As GitOps does: a client-side apply leaves a note that the next server-side one takes away.
+    desk("apply", "--server-side", "-f", "-", stdin=manifests("news"))
     eventually(lambda: journey.look(desk, time.monotonic() - start), 300, "the pool is Healthy")
-    desk.apply(manifests("big") + manifests("broken"))
+    desk("apply", "--server-side", "-f", "-", stdin=manifests("big") + manifests("broken"))
     return Seen(desk, journey)
 
 
