@@ -17,6 +17,7 @@ from fastserve.api.manifests import parse
 from fastserve.api.problems import ManifestErrors
 from harness.kubectl import Kubectl, KubectlFailed
 
+pytestmark = pytest.mark.ci
 EXAMPLES = 1200
 """Of each kind."""
 
