@@ -7,17 +7,29 @@ from pathlib import Path
 from fastserve.api.engine import EngineReport
 
 READ_SECONDS = 1.0
+MAX_REPORT_BYTES = 1 << 20
+"""A user's own code runs where the engine does, and could answer without end."""
 
 
 async def read_report(path: Path) -> EngineReport | None:
-    """What the engine says now; None where it does not answer within a second."""
+    """What the engine says now; None where it does not answer within a second, or says too much."""
     try:
         async with asyncio.timeout(READ_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path))
             try:
-                text = await reader.read()
+                text = await _read_all(reader)
             finally:
                 writer.close()
         return EngineReport.from_json(text.decode())
     except (OSError, TimeoutError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    """Everything up to the end. Raises OSError where that is more than a report can be."""
+    text = b""
+    while chunk := await reader.read(1 << 16):
+        text += chunk
+        if len(text) > MAX_REPORT_BYTES:
+            raise OSError("the engine's report does not end")
+    return text
