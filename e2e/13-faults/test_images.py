@@ -29,7 +29,8 @@ def test_an_image_that_cannot_be_pulled(installed: Kubectl, namespace: Kubectl) 
         print(f"         the pool: {failure['reason']}: {failure['message']}")
         assert failure["pod"].startswith("news-p-standby-")
     finally:
-        install(installed)
+        # Helm refuses while somebody else is at work on the release; it has to be put back all the same.
+        eventually(lambda: install(installed), 180, "the release is put back")
     _way_out(namespace)
 
 

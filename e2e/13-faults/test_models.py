@@ -23,6 +23,9 @@ PROMISED = 15
 """Seconds from a report to the status. The promise is five; the machine of the tests is small and busy."""
 NOTHING = "sha256:" + "0" * 64
 CUT = 1 << 20
+SLOWLY = 0.05
+"""Seconds for 64 KiB: four times the pod's room comes in over three minutes, and the kubelet looks at the
+size of volumes once a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
         "/garbage.tar": Served(b"this is no archive" * 1000),
         "/large.tar": Served(b"", announced=1 << 30, ranges=False),
         "/huge.tar": Served(b"", announced=500 << 40, ranges=False),
-        "/filling.tar": Served(bytes(256 << 20), seconds_per_chunk=0.01),
+        "/filling.tar": Served(bytes(256 << 20), seconds_per_chunk=SLOWLY),
     }
     with FileServer(tmp_path_factory.mktemp("web"), files, address=address_for_pods()).running() as server:
         yield server
@@ -152,7 +155,7 @@ def test_a_pod_that_is_evicted_because_its_disk_is_full(pool: Kubectl, web: File
         assert failure.get("reason") == "DiskFull", failure
         return failure
 
-    seconds, failure = timed(told, 180, "the eviction is told")
+    seconds, failure = timed(told, 240, "the eviction is told")
     evicted = [
         pod
         for pod in pool.list_of("pods", "fastserve.io/submodel=filling")
