@@ -14,7 +14,7 @@ from harness.asking import forwarded, predict
 from harness.audit import Audit
 from harness.example import load_models, member
 from harness.kubectl import Kubectl, Manifest
-from harness.operators import DEPLOYMENT, leader, operator_pods, operator_user
+from harness.operators import DEPLOYMENT, leader, operator_pods, operator_user, restarts
 from harness.release import NAMESPACE, install
 from harness.statuses import must_be
 from harness.target import own_cluster
@@ -156,6 +156,7 @@ def test_a_killed_leader_is_followed(desk: Desk) -> None:
     eventually(lambda: len(names(desk.cluster)) == 2, 60, "two operators")
     before = at_rest(desk.seen, quiet_seconds=5)
     killed = eventually(lambda: desk.leads(names(desk.cluster)), 60, "one leads")
+    lives = restarts(desk.cluster)[killed]
     for process in processes(desk.cluster, killed):
         os.kill(process, signal.SIGKILL)
     start = time.monotonic()
@@ -168,6 +169,7 @@ def test_a_killed_leader_is_followed(desk: Desk) -> None:
     seconds = time.monotonic() - start
     how = f"{killed} -> {leader(desk.cluster)}"
     print(f"kill -9 of the leader, {how}: an edit is carried out after {seconds:.1f} s")
+    eventually(lambda: restarts(desk.cluster)[killed] == lives + 1, 30, "its container was started again")
     assert pods(desk.kubectl) == before.pods
     desk.answers()
 
