@@ -17,10 +17,10 @@ READY = "READY"
 GOING = ("LOADING", "UNLOADING")
 MOST_BACKOFF_SECONDS = 30.0
 STUBBORN_SECONDS = 300.0
-STUBBORN = frozenset(
-    {"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "Unauthorized", "NotFound", "ArchiveRefused"}
-)
-"""Reasons that waiting does not mend, but somebody might: at the source, or in the Secret."""
+STUBBORN = frozenset({"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "NotFound", "ArchiveRefused"})
+"""Reasons that waiting does not mend, but somebody might at the source."""
+UNAUTHORIZED, UNAUTHORIZED_SECONDS = "Unauthorized", 60.0
+"""A Secret that somebody puts right reaches the pod within about a minute, and no event tells of it."""
 SILENT_SECONDS = 1.5
 """An engine whose socket does not answer for so long, while its model fails, is dead and is loaded anew."""
 CUSTOM_SILENT_SECONDS = 10.0
@@ -143,9 +143,11 @@ def _tidy(seen: Seen, target: str) -> Action:
 
 def backoff(failures: int, reason: str = "") -> float:
     """Seconds until the next try after so many failures in a row: 1, 2, 4 … 30; five minutes where only
-    somebody's hand can mend the reason."""
+    somebody's hand can mend the reason, a minute where that is the Secret."""
     if reason in STUBBORN:
         return STUBBORN_SECONDS
+    if reason == UNAUTHORIZED:
+        return UNAUTHORIZED_SECONDS
     return float(min(MOST_BACKOFF_SECONDS, 2.0 ** (failures - 1)))
 
 

@@ -138,6 +138,7 @@ def test_an_old_versions_files_stay_until_nothing_of_it_is_loaded_or_rendered() 
 
 def test_what_only_a_hand_can_mend_is_tried_every_five_minutes() -> None:
     assert {backoff(n, reason) for n in (1, 9) for reason in ("NotFound", "DigestMismatch")} == {300.0}
+    assert {backoff(n, "Unauthorized") for n in (1, 9)} == {60.0}  # a Secret put right is taken up
     assert backoff(1, "SourceUnavailable") == 1.0
 
 
