@@ -9,14 +9,15 @@ TICK_SECONDS = 0.25
 
 
 def eventually(look: Callable[[], Found | None], seconds: float, what: str) -> Found:
-    """The first answer of `look` that is neither None nor False. An AssertionError that it raises counts as
-    "not yet", and is what the last one says when the time is over."""
+    """The first answer of `look` that is neither None nor False. An AssertionError that it raises, or a key
+    or an entry that is not there (a status not written yet), counts as "not yet", and the last one is told
+    when the time is over."""
     end, last = time.monotonic() + seconds, ""
     while True:
         try:
             found = look()
-        except AssertionError as error:
-            found, last = None, str(error)
+        except (AssertionError, LookupError) as error:
+            found, last = None, f"{type(error).__name__}: {error}"
         if found is not None and found is not False:
             return found
         if time.monotonic() >= end:
