@@ -9,6 +9,9 @@ from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, Name, ObjectMeta, Ratio
 from fastserve.api.pods import PodTemplate, Resources
 
+HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
+"""A header's name (RFC 9110, a token), or nothing."""
+
 
 class Task(StrEnum):
     TEXT_CLASSIFICATION = "TextClassification"
@@ -86,6 +89,15 @@ class Limits(Document):
     """Requests that may wait for one sub-model; one more is answered 429."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=104857600)] = 1048576
     """Bytes of a request body; a larger one is answered 413."""
+    max_connections: Annotated[int, Field(ge=16, le=1000000)] = 4096
+    """Connections that callers may hold to one router; one more is refused."""
+
+
+class Tenants(Document):
+    """Who is who, where callers share a pool: none is served before the others for asking more."""
+
+    header: Annotated[str, Field(max_length=64, pattern=HEADER_NAME_PATTERN)] = ""
+    """Name of the request header that tells a tenant from another; empty: all callers are one."""
 
 
 class Router(Document):
@@ -93,6 +105,8 @@ class Router(Document):
 
     limits: Limits = Field(default_factory=Limits)
     """Bounds that protect a router."""
+    tenants: Tenants = Field(default_factory=Tenants)
+    """Who is who, where callers share a pool."""
     standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
     """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
     Local mode runs one."""

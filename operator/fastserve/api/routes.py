@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Document
-from fastserve.api.modelpool import Limits, Method, Selection, Task
+from fastserve.api.modelpool import Limits, Method, Selection, Task, Tenants
 
 MAX_TABLE_BYTES = 900 * 1024
 """A ConfigMap holds 1 MiB; the plan refuses a table over this."""
@@ -98,5 +98,6 @@ class RouteTable(Document):
     deadline_millis: int
     min_members: int
     limits: Limits
+    tenants: Tenants = Field(default_factory=Tenants)
     members: tuple[Member, ...]
     """Accepted sub-models, by name."""

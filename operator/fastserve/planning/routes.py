@@ -54,6 +54,7 @@ def route_table(
         deadline_millis=spec.combination.deadline_millis,
         min_members=spec.combination.min_members,
         limits=spec.router.limits,
+        tenants=spec.router.tenants,
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)

@@ -9,6 +9,7 @@ from time import perf_counter
 from fastserve.api.modelpool import Method
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.answers import Refusal
+from fastserve.router.caller import Caller
 from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
@@ -28,6 +29,7 @@ class Ask:
     texts: tuple[str, ...]
     deadline: float
     request_id: str
+    caller: Caller
     top_k: int | None = None
     direct: str | None = None
 
@@ -134,7 +136,9 @@ class Asking:
         output = self._pool.table().output
         names = OUTPUTS_OF_CLASSES if output == "scores" else (output,)
         calls = [
-            MemberCall(name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names)
+            MemberCall(
+                name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names, ask.caller
+            )
             for name, indices in rows.items()
         ]
         if len(calls) == 1:

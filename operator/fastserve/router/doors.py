@@ -12,6 +12,7 @@ from fastserve.errors import FastServeError
 from fastserve.router import predicting
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
 from fastserve.router.asking import Ask, Asking, RowAnswer
+from fastserve.router.caller import caller_at_door, caller_on_hop
 from fastserve.router.combination import places, union
 from fastserve.router.encoder import EncoderService
 from fastserve.router.metrics import Metrics
@@ -131,9 +132,11 @@ class DataDoor:
         texts = tuple([check_text(text) for text in batch.texts])
         deadline = predicting.deadline_of(request, None, pool)
         if HOP_HEADER in request.headers:
-            return await self._hop(MemberCall(name, batch.texts, deadline, request_id, ()), batch)
+            caller = caller_on_hop(request.headers)
+            return await self._hop(MemberCall(name, batch.texts, deadline, request_id, (), caller), batch)
         self.requests += 1
-        rows = await self._asking.answer(Ask(texts, deadline, request_id, direct=direct))
+        caller = caller_at_door(request.headers, pool.tenant_header)
+        rows = await self._asking.answer(Ask(texts, deadline, request_id, caller, direct=direct))
         result = self._result(name, rows)
         return render(result, batch, predicting.decision_headers(rows, pool))
 
@@ -145,7 +148,8 @@ class DataDoor:
         output = await own.infer(call)
         name = self._pool.table().output
         result = Result(call.member, name, output.scores, output.labels, output.version)
-        return render(result, batch, (("x-fastserve-pool", self._pool.name),))
+        waited = ("x-fastserve-queue-millis", str(round(output.waited * 1000)))
+        return render(result, batch, (("x-fastserve-pool", self._pool.name), waited))
 
     def _result(self, name: str, rows: list[RowAnswer]) -> Result:
         """All rows over one set of labels: the sub-model's own, or all that the pool is known to have."""

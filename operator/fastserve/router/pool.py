@@ -30,6 +30,11 @@ class Pool:
             raise Refusal("RouterStarting", f"the pool {self.name} is not known yet: {self.table_error}")
         return self.snapshot
 
+    @property
+    def tenant_header(self) -> bytes:
+        """Name of the header that tells callers apart, in lower case; empty where nothing does."""
+        return self.snapshot.tenant_header if self.snapshot else b""
+
     def member(self, name: str) -> Member:
         """Raises Refusal ModelUnknown, naming the models that there are."""
         snapshot = self.table()

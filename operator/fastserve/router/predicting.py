@@ -8,6 +8,7 @@ import numpy as np
 from fastserve.errors import BackendError, BackendTimeout
 from fastserve.router.answers import Answer, Refusal, json_answer
 from fastserve.router.asking import Ask, Asking, RowAnswer, decision_of
+from fastserve.router.caller import caller_at_door
 from fastserve.router.oip import check_text
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import Request
@@ -36,7 +37,8 @@ def read_ask(request: Request, request_id: str, pool: Pool) -> Ask:
     if body.sub_model is not None:
         pool.member(body.sub_model)
     deadline = deadline_of(request, body.deadline_millis, pool)
-    return Ask((body.text,), deadline, request_id, body.top_k, body.sub_model)
+    caller = caller_at_door(request.headers, pool.tenant_header)
+    return Ask((body.text,), deadline, request_id, caller, body.top_k, body.sub_model)
 
 
 def deadline_of(request: Request, millis: int | None, pool: Pool) -> float:

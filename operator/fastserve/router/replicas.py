@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.router.caller import Caller, hop_lines
 from fastserve.router.health import Event, HealthState, probe_due, probing, step
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.upstream import Reply, Upstream
@@ -28,6 +29,7 @@ class MemberCall(msgspec.Struct, frozen=True):
     deadline: float
     request_id: str
     outputs: tuple[str, ...]
+    caller: Caller
 
 
 class MemberOutput(msgspec.Struct, frozen=True, eq=False):
@@ -36,6 +38,8 @@ class MemberOutput(msgspec.Struct, frozen=True, eq=False):
     labels: tuple[str, ...]
     scores: Scores
     version: str
+    waited: float = 0.0
+    """Seconds that the member's own router let it wait; told to other routers."""
 
 
 class Replica(Protocol):
@@ -100,8 +104,9 @@ class PeerReplica:
         loop = asyncio.get_running_loop()
         seconds = call.deadline - loop.time()
         lines, body = infer_body(call.texts, (len(call.texts),), call.outputs)
-        headers = b"%bx-fastserve-hop: 1\r\nx-request-id: %b\r\nx-fastserve-deadline-millis: %d\r\n" % (
+        headers = b"%b%bx-fastserve-hop: 1\r\nx-request-id: %b\r\nx-fastserve-deadline-millis: %d\r\n" % (
             lines,
+            hop_lines(call.caller),
             call.request_id.encode("latin-1"),
             max(1, int(seconds * 1000)),
         )

@@ -121,7 +121,7 @@ class OwnReplica:
         if any(part.labels != parts[0].labels for part in parts):
             raise BackendUnavailable(f"{self.member} changed its version while it answered")
         scores = np.concatenate([part.scores for part in parts])
-        return MemberOutput(parts[0].labels, scores, parts[0].version)
+        return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
 
     async def _one(self, texts: tuple[bytes, ...], deadline: float) -> MemberOutput:
         loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class OwnReplica:
         end = loop.time()
         self._inference.observe(end - start)
         self._answered(end)
-        return MemberOutput(serving.labels, scores, serving.version)
+        return MemberOutput(serving.labels, scores, serving.version, waited)
 
     def _answered(self, now: float) -> None:
         """One that was ejected meanwhile comes back by a probe only; one that is healthy is noted as such

@@ -26,6 +26,7 @@ class TableSnapshot:
     rules: Rules
     members: dict[str, Member]
     names: tuple[str, ...]
+    tenant_header: bytes
 
     @staticmethod
     def of(table: RouteTable) -> "TableSnapshot":
@@ -35,7 +36,8 @@ class TableSnapshot:
         )
         members = {member.name: member for member in table.members}
         digest = digest_of(table.model_dump(mode="json"))
-        return TableSnapshot(table, digest, rules, members, tuple(members))
+        header = table.tenants.header.lower().encode()
+        return TableSnapshot(table, digest, rules, members, tuple(members), header)
 
     @property
     def output(self) -> str:
