@@ -93,9 +93,10 @@ def table() -> dict[str, Any]:
     members = []
     for name in MEMBERS:
         digest = digest_of({"name": name})
-        target = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1", "files": {}}
+        target = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1"}
         engine = {"devices": ["cpu"], "python": "python3"}
-        target.update(storageUri="file:///none", engine=engine)
+        files = {"config.pbtxt": "max_batch_size: 64\n"}
+        target.update(storageUri="file:///none", engine=engine, files=files)
         meaning = {"examples": [name], "digest": digest}
         members.append({"name": name, "meaning": meaning, "target": target})
     common = {"pool": "pool", "task": "TextClassification", "method": "WeightedSum", "selection": {}}
