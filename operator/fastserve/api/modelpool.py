@@ -11,6 +11,8 @@ from fastserve.api.pods import PodTemplate, Resources
 
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
 """A header's name (RFC 9110, a token), or nothing."""
+UP_TO_A_FIFTH = r"^0(\.([01][0-9]{0,5}|20{0,5}))?$"
+UP_TO_A_TENTH = r"^0(\.(0[0-9]{0,5}|10{0,5}))?$"
 
 
 class Task(StrEnum):
@@ -100,6 +102,31 @@ class Tenants(Document):
     """Name of the request header that tells a tenant from another; empty: all callers are one."""
 
 
+class Retries(Document):
+    """Asking another replica where one did not answer."""
+
+    max_share: Annotated[str, Field(pattern=UP_TO_A_FIFTH, max_length=8)] = "0.2"
+    """Retries per call to a sub-model over ten seconds; decimal between 0 and 0.2, 0 for none."""
+
+
+class Hedging(Document):
+    """Asking a second replica where the first one takes longer than 95 of 100 calls do; the first answer
+    counts."""
+
+    enabled: bool = False
+    """Hedge. Off by default: Triton cannot stop an inference that began, so the slower replica computes its
+    answer for nobody."""
+    max_share: Annotated[str, Field(pattern=UP_TO_A_TENTH, max_length=8)] = "0.1"
+    """Hedged calls per call to a sub-model over ten seconds; decimal between 0 and 0.1."""
+
+
+class Ejection(Document):
+    """Leaving out, for a while, a replica that fails or is much slower than the others."""
+
+    max_share: Ratio = "0.5"
+    """Share of a sub-model's replicas that may be left out at once; decimal between 0 and 1, 0 for none."""
+
+
 class Router(Document):
     """The pool's routers."""
 
@@ -107,6 +134,12 @@ class Router(Document):
     """Bounds that protect a router."""
     tenants: Tenants = Field(default_factory=Tenants)
     """Who is who, where callers share a pool."""
+    retries: Retries = Field(default_factory=Retries)
+    """Asking another replica where one did not answer."""
+    hedging: Hedging = Field(default_factory=Hedging)
+    """Asking a second replica where the first one is slow."""
+    ejection: Ejection = Field(default_factory=Ejection)
+    """Leaving out replicas that fail or are much slower than the others."""
     standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
     """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
     Local mode runs one."""

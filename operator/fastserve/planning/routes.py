@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastserve.api.identity import digest_of, triton_model_name
-from fastserve.api.modelpool import ModelPool, Task
-from fastserve.api.routes import MAX_TABLE_BYTES, EngineTarget, Meaning, Member, RouteTable, Target
+from fastserve.api.modelpool import ModelPool, Router, Task
+from fastserve.api.routes import (
+    MAX_TABLE_BYTES,
+    EngineTarget,
+    Meaning,
+    Member,
+    Resilience,
+    RouteTable,
+    Target,
+)
 from fastserve.api.submodel import EngineType, SubModel
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, EngineHome
@@ -55,10 +63,15 @@ def route_table(
         min_members=spec.combination.min_members,
         limits=spec.router.limits,
         tenants=spec.router.tenants,
+        resilience=_resilience(spec.router),
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)
     return table
+
+
+def _resilience(router: Router) -> Resilience:
+    return Resilience(retries=router.retries, hedging=router.hedging, ejection=router.ejection)
 
 
 def _check_size(table: RouteTable) -> None:
