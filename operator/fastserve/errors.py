@@ -89,7 +89,13 @@ class BackendUnavailable(BackendError):
 
 
 class BackendOverloaded(BackendError):
+    """`retry_after` is in how many seconds there may be room."""
+
     reason = "BackendOverloaded"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class BackendTimeout(BackendError):

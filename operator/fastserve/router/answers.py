@@ -1,5 +1,6 @@
 """From errors to answers: one table of reasons and status codes, and the answer record itself."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -71,8 +72,11 @@ BACKEND_REASONS: dict[type[BackendError], str] = {
 }
 """What a failed call to a backend is called at the door."""
 
-RETRY_AFTER_SECONDS: dict[int, int] = {429: 1, 503: 1}
-"""Sent as Retry-After; ready or not, overloaded or not is looked at every second."""
+WAIT_HELPS = frozenset({429, 503})
+"""These carry Retry-After."""
+LEAST_RETRY_SECONDS = 1
+"""Ready or not is looked at every second."""
+MOST_RETRY_SECONDS = 30
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -87,7 +91,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Refusal(RequestError):
-    """A request that is answered with an error; `details` are added to the JSON body."""
+    """A request that is answered with an error; `details` are added to the JSON body, `retry_after` is in how
+    many seconds it may be answered, where that is known."""
 
     def __init__(
         self,
@@ -96,10 +101,12 @@ class Refusal(RequestError):
         *,
         details: Mapping[str, object] | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(STATUS[reason], reason, message)
         self.details = details or {}
         self.headers = headers
+        self.retry_after = retry_after
 
 
 def refusal_of(error: FastServeError) -> Refusal:
@@ -108,7 +115,8 @@ def refusal_of(error: FastServeError) -> Refusal:
         return error
     for kind in type(error).__mro__:
         if kind in BACKEND_REASONS:
-            return Refusal(BACKEND_REASONS[kind], str(error))
+            wait = error.retry_after if isinstance(error, BackendOverloaded) else 0.0
+            return Refusal(BACKEND_REASONS[kind], str(error), retry_after=wait)
     return Refusal("Internal", str(error))
 
 
@@ -116,8 +124,8 @@ def error_answer(refusal: Refusal) -> Answer:
     """``{"error": …, "reason": …}`` with the status of the table; Retry-After where waiting helps."""
     document = {"error": refusal.message, "reason": refusal.reason, **refusal.details}
     headers = refusal.headers
-    seconds = RETRY_AFTER_SECONDS.get(refusal.status)
-    if seconds is not None:
+    if refusal.status in WAIT_HELPS:
+        seconds = min(max(math.ceil(refusal.retry_after), LEAST_RETRY_SECONDS), MOST_RETRY_SECONDS)
         headers = (*headers, ("retry-after", str(seconds)))
     return Answer(refusal.status, msgspec.json.encode(document), headers, reason=refusal.reason)
 

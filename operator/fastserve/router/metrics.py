@@ -35,7 +35,24 @@ class Metrics:
         requests = Counter("fastserve_requests", about, labels, registry=into)
         about, labels = "Choices, by sub-model.", ("submodel", "decision")
         selections = Counter("fastserve_selection", about, labels, registry=into)
+        about, labels = "Requests that were not let in to the own Triton.", ("submodel", "reason", "priority")
+        sheds = Counter("fastserve_requests_shed", about, labels, registry=into)
+        about = "Requests that are let in to the own Triton at once."
+        self._limit = Gauge("fastserve_concurrency_limit", about, ("submodel",), registry=into)
+        about, labels = "Replicas that were left out for a while.", ("submodel", "reason")
+        ejections = Counter("fastserve_ejections", about, labels, registry=into)
+        about, labels = "Calls made once more, and those that the budget denied.", ("submodel", "outcome")
+        retries = Counter("fastserve_retries", about, labels, registry=into)
+        about = "Calls made twice because the first took long, and those that the budget denied."
+        hedges = Counter("fastserve_hedges", about, labels, registry=into)
+        about = "Tiny inferences that ask whether the own Triton answers."
+        probes = Counter("fastserve_probes", about, labels, registry=into)
         # Labels come from the route table and the table of reasons, so these stay small.
+        self.ejections = lru_cache(maxsize=1024)(ejections.labels)
+        self.retries = lru_cache(maxsize=1024)(retries.labels)
+        self.hedges = lru_cache(maxsize=1024)(hedges.labels)
+        self.probes = lru_cache(maxsize=64)(probes.labels)
+        self.sheds = lru_cache(maxsize=256)(sheds.labels)
         self.requests = lru_cache(maxsize=256)(requests.labels)
         self.selections = lru_cache(maxsize=1024)(selections.labels)
 
@@ -44,6 +61,10 @@ class Metrics:
 
     def healthy(self, member: str, ready: bool) -> None:
         self._healthy.labels(member).set(1.0 if ready else 0.0)
+
+    def count_limit(self, member: str, count: Callable[[], float]) -> None:
+        """Where the limit of a sub-model is read, when somebody asks for it."""
+        self._limit.labels(member).set_function(count)
 
     def count_in_flight(self, count: Callable[[], float]) -> None:
         """Where the number of requests at the data port is read, when somebody asks for it."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
-from fastserve.router.admission import Gate
-from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, probe_due, probing, step
+from fastserve.router.admission.gate import End, Gate, Shed
+from fastserve.router.caller import Priority
+from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, spread, step
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.triton import TritonInference
 
 PROBE_TEXT = b"ready?"
-PROBE_SECONDS = 5.0
-IDLE_TICK_SECONDS = 0.1
+_draw = np.random.default_rng()
 PROVE_SECONDS = 30.0
 """The first inference after a load may be slow: memory is touched and kernels are chosen then."""
 
@@ -42,7 +42,8 @@ class OwnReplica:
 
     def __init__(self, member: str, triton: TritonInference, metrics: Metrics) -> None:
         self.member = member
-        self.gate = Gate(64, 256)
+        self.gate = Gate(64, 256, self._count_shed)
+        metrics.count_limit(member, lambda: float(self.gate.limit))
         self.current: Serving | None = None
         self.closed = False
         """Drained: its Triton is about to end."""
@@ -77,7 +78,11 @@ class OwnReplica:
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
-        self.health = step(self.health, event, asyncio.get_running_loop().time())
+        """Something happened that tells whether it answers."""
+        before, now = self.health, asyncio.get_running_loop().time()
+        self.health = spread(step(before, event, now), now, _draw.random())
+        if before.ready and not self.health.ready:
+            self._metrics.ejections(self.member, str(event)).inc()
 
     async def infer(self, call: MemberCall) -> MemberOutput:
         """Raises BackendUnavailable where nothing serves, and what Triton's answer means."""
@@ -85,7 +90,7 @@ class OwnReplica:
         self.requests += 1
         try:
             if len(call.texts) <= serving.max_batch:
-                return await self._one(call.texts, call.deadline)
+                return await self._one(call.texts, call)
             return await self._many(call, serving.max_batch)
         except BackendError:
             self.failures += 1
@@ -93,15 +98,7 @@ class OwnReplica:
 
     async def prove(self, serving: Serving) -> Scores:
         """One real inference of a version that does not serve yet. Raises BackendError."""
-        return await self._triton.infer(serving.name, (PROBE_TEXT,), serving.output, PROVE_SECONDS)
-
-    async def watch(self) -> None:
-        """Probe what serves, where nothing else proved lately that it answers, for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            if self.current is not None and probe_due(self.health, loop.time()):
-                await self._probe(self.current)
-            await asyncio.sleep(IDLE_TICK_SECONDS)
+        return await self._triton.aside(serving.name, (PROBE_TEXT,), serving.output, PROVE_SECONDS)
 
     def _usable(self) -> Serving:
         if self.current is None or not self.ready:
@@ -110,9 +107,7 @@ class OwnReplica:
 
     async def _many(self, call: MemberCall, size: int) -> MemberOutput:
         chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
-        outputs = await asyncio.gather(
-            *(self._one(chunk, call.deadline) for chunk in chunks), return_exceptions=True
-        )
+        outputs = await asyncio.gather(*(self._one(chunk, call) for chunk in chunks), return_exceptions=True)
         parts = []
         for output in outputs:
             if isinstance(output, BaseException):
@@ -123,29 +118,36 @@ class OwnReplica:
         scores = np.concatenate([part.scores for part in parts])
         return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
 
-    async def _one(self, texts: tuple[bytes, ...], deadline: float) -> MemberOutput:
-        loop = asyncio.get_running_loop()
-        waited = await self.gate.enter(deadline)
+    async def _one(self, texts: tuple[bytes, ...], call: MemberCall) -> MemberOutput:
+        loop, gate, waited = asyncio.get_running_loop(), self.gate, 0.0
         start = loop.time()
+        if not gate.take(start, call.deadline):
+            waited = await gate.wait(call.caller, call.deadline)
+            start = loop.time()
         self._metrics.queue.observe(waited)
-        self.gate.sample(start, waited)
-        name = None
+        gate.sample(start, waited)
+        name, end = None, End.ABANDONED
         try:
             serving = self._usable()
             name = serving.name
             self.by_version[name] += 1
-            scores = await self._triton.infer(name, texts, serving.output, deadline - start)
+            scores = await self._triton.infer(name, texts, serving.output, call.deadline - start)
+            end = End.ANSWERED
         except BackendError as error:
+            end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED
             self.note(_event_of(error))
             raise
         finally:
-            self.gate.leave()
+            now = loop.time()
+            gate.leave(now, now - start, end)
             if name is not None:
                 self.by_version[name] -= 1
-        end = loop.time()
-        self._inference.observe(end - start)
-        self._answered(end)
+        self._inference.observe(now - start)
+        self._answered(now)
         return MemberOutput(serving.labels, scores, serving.version, waited)
+
+    def _count_shed(self, why: Shed, priority: Priority) -> None:
+        self._metrics.sheds(self.member, why, priority.name.lower()).inc()
 
     def _answered(self, now: float) -> None:
         """One that was ejected meanwhile comes back by a probe only; one that is healthy is noted as such
@@ -153,19 +155,6 @@ class OwnReplica:
         health = self.health
         if health.ready and (health.failures or health.probe_at - now < IDLE_PROBE_SECONDS / 2):
             self.health = step(health, Event.ANSWERED, now)
-
-    async def _probe(self, serving: Serving) -> None:
-        self.health = probing(self.health)
-        try:
-            await self._triton.infer(serving.name, (PROBE_TEXT,), serving.output, PROBE_SECONDS)
-        except BackendTimeout:
-            event = Event.FAILED
-        except BackendError as error:
-            event = _event_of(error)
-        else:
-            event = Event.ANSWERED
-        if self.current is serving:
-            self.note(event)
 
 
 def _event_of(error: BackendError) -> Event:
