@@ -10,6 +10,7 @@ from fastserve.api.modelpool import Method
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.answers import Refusal
 from fastserve.router.caller import Caller
+from fastserve.router.calling import Calling, Missed
 from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
@@ -20,6 +21,7 @@ from fastserve.router.wire import Decision
 
 Outputs = Mapping[str, MemberOutput | BackendError]
 OUTPUTS_OF_CLASSES = ("scores", "labels")
+MOST_OF_IT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,18 @@ class Asking:
         self._pool = pool
         self._encoder = encoder
         self._metrics = metrics
+        self._calling = Calling(pool, metrics)
 
     async def answer(self, ask: Ask) -> list[RowAnswer]:
         """An answer per text. Raises Refusal with the first text's reason that has none."""
+        choices = await self._choose_all(ask)
         try:
-            return await self._ask(ask, await self._choose_all(ask))
-        except BackendUnavailable:
+            return await self._ask(ask, choices)
+        except BackendUnavailable as error:
             # Whoever was asked is known to be gone now: choose once more among the others.
+            asked = list({name: None for choice in choices for name in choice.weights})
+            if not self._calling.may_choose_again(asked):
+                raise Refusal("MemberUnavailable", str(error)) from error
             choices = await self._choose_all(ask)
         try:
             return await self._ask(ask, choices)
@@ -123,46 +130,47 @@ class Asking:
         for index, choice in enumerate(choices):
             for name in choice.weights:
                 rows.setdefault(name, []).append(index)
-        outputs = await self._fan_out(ask, rows)
+        outputs = await self._fan_out(ask, choices, rows)
         places = {name: {row: at for at, row in enumerate(indices)} for name, indices in rows.items()}
         return [
             self._combine(ask, choice, outputs, {name: places[name][index] for name in choice.weights})
             for index, choice in enumerate(choices)
         ]
 
-    async def _fan_out(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> Outputs:
-        """Ask all at once. Every call ends at the deadline at the latest, so nothing else bounds them."""
+    async def _fan_out(
+        self, ask: Ask, choices: Sequence[Choice], rows: Mapping[str, Sequence[int]]
+    ) -> Outputs:
+        """Ask all at once, and once more what most of an answer hangs on. Every call ends at the deadline at
+        the latest, so nothing else bounds them."""
+        calls = self._calls(ask, rows)
+        said = await self._call_all(calls)
+        if any(isinstance(one, Missed) for one in said.values()):
+            tops = {top_missing(choice.weights, said) for choice in choices}
+            await self._once_more(said, [call for call in calls if call.member in tops])
+        return {name: one.error if isinstance(one, Missed) else one for name, one in said.items()}
+
+    def _calls(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> list[MemberCall]:
         texts = [text.encode() for text in ask.texts]
         output = self._pool.table().output
         names = OUTPUTS_OF_CLASSES if output == "scores" else (output,)
-        calls = [
+        return [
             MemberCall(
                 name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names, ask.caller
             )
             for name, indices in rows.items()
         ]
+
+    async def _call_all(self, calls: Sequence[MemberCall]) -> dict[str, MemberOutput | Missed]:
         if len(calls) == 1:
-            return {calls[0].member: await self._call(calls[0])}
-        answers = await asyncio.gather(*(self._call(call) for call in calls))
+            return {calls[0].member: await self._calling.call(calls[0])}
+        answers = await asyncio.gather(*(self._calling.call(call) for call in calls))
         return {call.member: answer for call, answer in zip(calls, answers, strict=True)}
 
-    async def _call(self, call: MemberCall) -> MemberOutput | BackendError:
-        """Ask one replica; where it has gone, another one."""
-        replica = self._pool.replica(call.member)
-        if replica is None:
-            return BackendUnavailable(f"{call.member} is not ready")
-        try:
-            return await replica.infer(call)
-        except BackendUnavailable as error:
-            other = self._pool.replica(call.member, other_than=replica)
-            if other is None:
-                return error
-        except BackendError as error:
-            return error
-        try:
-            return await other.infer(call)
-        except BackendError as error:
-            return error
+    async def _once_more(self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall]) -> None:
+        for call in calls:
+            missed = said[call.member]
+            if isinstance(missed, Missed):
+                said[call.member] = await self._calling.once_more(missed, call)
 
     def _combine(self, ask: Ask, choice: Choice, outputs: Outputs, place: Mapping[str, int]) -> RowAnswer:
         table = self._pool.table().table
@@ -173,6 +181,14 @@ class Asking:
         # One that was named answers for itself: its own scores, whatever the pool would make of them.
         method = table.method if ask.direct is None else Method.BEST
         return RowAnswer(choice, decision_of(choice, ask), combine(method, arrived), said, place)
+
+
+def top_missing(weights: Mapping[str, float], said: Mapping[str, MemberOutput | Missed]) -> str | None:
+    """Of those that did not answer the one with the most weight, where together they have most of it."""
+    missing = {name: weight for name, weight in weights.items() if isinstance(said[name], Missed)}
+    if sum(missing.values()) <= MOST_OF_IT * sum(weights.values()):
+        return None
+    return max(missing, key=lambda name: missing[name])
 
 
 def _arrived(choice: Choice, said: Outputs, place: Mapping[str, int]) -> list[Arrived]:

@@ -12,6 +12,7 @@ from fastserve.router.caller import Priority
 from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, spread, step
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
+from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.triton import TritonInference
 
@@ -48,6 +49,7 @@ class OwnReplica:
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
+        self.conduct = Conduct()
         self.by_version: Counter[str] = Counter()
         self.requests = 0
         self.failures = 0

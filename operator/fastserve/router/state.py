@@ -178,9 +178,7 @@ class AdminDoor:
 
     def _peers(self) -> tuple[PeerState, ...]:
         return tuple(
-            PeerState(
-                member=one.member, address=one.address, health=one.health.health, in_flight=one.in_flight
-            )
+            PeerState(member=one.member, address=one.address, health=one.standing, in_flight=one.in_flight)
             for one in self._pool.peers.replicas.values()
         )
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fastserve.api.identity import digest_of
 from fastserve.api.modelpool import Task
-from fastserve.api.routes import Member, RouteTable
+from fastserve.api.routes import Member, Resilience, RouteTable
 from fastserve.router.selection import Rules
 
 OUTPUTS = {Task.TEXT_CLASSIFICATION: "scores", Task.EMBEDDING: "embedding"}
@@ -27,6 +27,7 @@ class TableSnapshot:
     members: dict[str, Member]
     names: tuple[str, ...]
     tenant_header: bytes
+    shares: "Shares"
 
     @staticmethod
     def of(table: RouteTable) -> "TableSnapshot":
@@ -37,7 +38,8 @@ class TableSnapshot:
         members = {member.name: member for member in table.members}
         digest = digest_of(table.model_dump(mode="json"))
         header = table.tenants.header.lower().encode()
-        return TableSnapshot(table, digest, rules, members, tuple(members), header)
+        shares = Shares.of(table.resilience)
+        return TableSnapshot(table, digest, rules, members, tuple(members), header, shares)
 
     @property
     def output(self) -> str:
@@ -48,6 +50,24 @@ class TableSnapshot:
     def outputs(self) -> tuple[str, ...]:
         """Names of the tensors at the door."""
         return ("embedding",) if self.table.task is Task.EMBEDDING else ("scores", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the pool allows: extra calls per call, and replicas left out of all. 0 for none."""
+
+    retried: float = 0.2
+    hedged: float = 0.0
+    ejected: float = 0.5
+
+    @staticmethod
+    def of(resilience: Resilience) -> "Shares":
+        hedging = resilience.hedging
+        return Shares(
+            float(resilience.retries.max_share),
+            float(hedging.max_share) if hedging.enabled else 0.0,
+            float(resilience.ejection.max_share),
+        )
 
 
 def parse_table(text: str) -> TableSnapshot:

@@ -81,6 +81,11 @@ class _ClientConnection(asyncio.Protocol):
         self._fail(BackendTimeout("no answer by the deadline"))
         self.abort()
 
+    def break_off(self, why: str) -> None:
+        self.answered = True  # as good as: it is not to be asked the same at once on a new connection
+        self._fail(BackendUnavailable(why))
+        self.abort()
+
     def abort(self) -> None:
         self.usable = False
         self._transport.abort()
@@ -99,6 +104,8 @@ class Upstream:
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._idle: list[_ClientConnection] = []
+        self._busy: set[_ClientConnection] = set()
+        self._closed = False
         self._host_line = f"host: {address}\r\n".encode("latin-1")
 
     async def get(self, path: str, seconds: float) -> Reply:
@@ -110,9 +117,16 @@ class Upstream:
         return await self._call(head % (path.encode(), self._host_line, len(body), headers) + body, seconds)
 
     def close(self) -> None:
+        """Keep no connection; calls under way end as they would."""
+        self._closed = True
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+
+    def break_off(self, why: str) -> None:
+        """End the calls under way with BackendUnavailable: what is known to be dead is not waited for."""
+        for connection in tuple(self._busy):
+            connection.break_off(why)
 
     async def _call(self, data: bytes, seconds: float) -> Reply:
         if seconds <= 0:
@@ -157,6 +171,7 @@ class Upstream:
         loop = connection._loop
         reply = connection.send(data)
         timer = loop.call_at(deadline, connection.expire)
+        self._busy.add(connection)
         try:
             answer = await reply
         except asyncio.CancelledError:
@@ -164,7 +179,10 @@ class Upstream:
             raise
         finally:
             timer.cancel()
-        if connection.usable:
+            self._busy.discard(connection)
+        if self._closed:
+            connection.abort()
+        elif connection.usable:
             connection.idle_since = loop.time()
             self._idle.append(connection)
         return answer

@@ -33,7 +33,7 @@ def test_after_these_events_a_backend_is(events: list[Event], health: str, ready
 
 
 @pytest.mark.parametrize(
-    ("events", "due"), [([A], 12.0), ([A, F], 10.25), ([U], 10.25), ([A, L], 10.0), ([], 0.0)]
+    ("events", "due"), [([A], 10.6), ([A, F], 10.25), ([U], 10.25), ([A, L], 10.0), ([], 0.0)]
 )
 def test_the_next_probe_is_due_at(events: list[Event], due: float) -> None:
     state = HealthState()

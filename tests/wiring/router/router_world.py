@@ -145,6 +145,8 @@ class FakeTriton:
             await server.wait_closed()
 
     async def _infer(self, request: Request) -> Answer:
+        if request.path == "/v2/health/live":
+            return Answer(200, b"")
         name = request.path.split("/")[3]
         if self.infer_error is not None:
             status, text = self.infer_error
