@@ -102,6 +102,8 @@ class Rollout(Document):
     tried_since: str = ""
     """Since when every named router answers with the candidate (RFC 3339), while `share` is the canary's;
     empty while not all do."""
+    trials: int = 0
+    """How often that began: where a named router loses the candidate, it begins again."""
     deadline_seconds: int
     """Without a step forward for so long it is refused."""
     recreate: bool = False

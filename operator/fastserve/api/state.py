@@ -46,6 +46,10 @@ class VersionState(Document):
     digest: str
     version: str
     phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"]
+    generation: Count = 0
+    """Of the rollout that it was loaded for, or failed for; 0 of one that was loaded as the stable one."""
+    failed_loads: Count = 0
+    """Loads for that rollout that failed in a row."""
     active: bool
     """Whether it takes requests now."""
     share: Annotated[float, Field(ge=0, le=1)] = 0.0

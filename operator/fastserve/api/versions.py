@@ -7,6 +7,28 @@ from pydantic import Field
 
 from fastserve.api.meta import Document, Ratio
 
+GATE_FAILED = "GateFailed"
+CANDIDATE_LOST = "CandidateLost"
+"""A candidate that answered and does not any more: ejected, or its engine gone."""
+LOAD_FAILED = "LoadFailed"
+"""A load that failed for no reason that is known; it may do better the second time."""
+DEFINITE = frozenset(
+    {
+        "InvalidSpec",
+        "DigestMismatch",
+        "SizeLimitExceeded",
+        "NotFound",
+        "ArchiveRefused",
+        "CheckpointInvalid",
+        "CheckpointMissing",
+        "OutOfMemory",
+        "DeviceMissing",
+        GATE_FAILED,
+        CANDIDATE_LOST,
+    }
+)
+"""Reasons for which one router's word is enough to refuse a version: another try would end alike."""
+
 FACTOR_PATTERN = r"^[1-9]\d{0,3}(\.\d{1,3})?$"
 Factor = Annotated[str, Field(pattern=FACTOR_PATTERN, max_length=8)]
 """A decimal from 1 to 9999.999, written as a string so that no float rounding enters the API."""

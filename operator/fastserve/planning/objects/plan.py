@@ -16,12 +16,12 @@ from fastserve.api.modelpool import ModelPool
 from fastserve.api.routes import Member
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import EngineHome
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.children import deployments_of, table_of
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.differences import applies, deletes, foreign
 from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.rechecking import recheck_after

@@ -8,8 +8,8 @@ from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL
 from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import Manifest
 from fastserve.api.state import ModelState, RouterState
+from fastserve.planning.moments import Moment, seconds_between
 from fastserve.planning.objects.affinity import gpu_words
-from fastserve.planning.objects.moments import Moment, seconds_between
 from fastserve.planning.objects.naming import MEMBER, STANDBY
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import is_leaving, uid_of

@@ -7,6 +7,7 @@ from fastserve.api.identity import SERVICE_PORT
 from fastserve.api.meta import LastFailure
 from fastserve.api.modelpool import MemberStatus, ModelPoolStatus
 from fastserve.api.objects import DEPLOYMENT
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects.conditions import (
     MAX_MESSAGE,
     Edition,
@@ -19,7 +20,6 @@ from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.door import Door, door_of, why_not_informed, why_not_open
 from fastserve.planning.objects.failures import HOPELESS, INVALID_POD_TEMPLATE, Trouble, last_failure
 from fastserve.planning.objects.judging import Member, judge_all, write_troubles
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.naming import service_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.reading import read_status

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from fastserve.api.meta import Conditions
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.objects import CONFIG_MAP
+from fastserve.planning.moments import Moment, seconds_between
 from fastserve.planning.objects.conditions import find
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.door import door_of
 from fastserve.planning.objects.drift import applied_at
 from fastserve.planning.objects.judging import Member, judge_all
 from fastserve.planning.objects.membership import EXAMPLES_MISSING
-from fastserve.planning.objects.moments import Moment, seconds_between
 from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.reading import read_status

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from fastserve.api.meta import LastFailure
 from fastserve.api.submodel import SubModelStatus
 from fastserve.errors import InvalidSpec
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects.conditions import Edition, Statement, conditions
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import last_failure
 from fastserve.planning.objects.happenings import Happening, events
 from fastserve.planning.objects.judging import Member, judge
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.naming import member_selector
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.placements import placements
