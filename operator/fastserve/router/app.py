@@ -27,7 +27,6 @@ from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
 from fastserve.router.triton import TritonControl, TritonInference
-from fastserve.router.vigil import Vigil
 
 DEFAULT_MAX_BODY = 1024 * 1024
 """Until the route table says."""
@@ -35,7 +34,6 @@ ADMIN_MAX_BODY = 64 * 1024
 HOP_HEADROOM = 16 * 1024
 """What was admitted at the door must fit when it goes on as tensors: a header and four bytes a text."""
 BACKLOG = 1024
-SWEEP_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -98,8 +96,8 @@ class Router:
         self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
         self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
         door = DataDoor(self.pool, self._encoder, self._metrics)
-        self.data = HttpServer(door.handle, self._max_body)
-        self._metrics.count_in_flight(lambda: float(self.data.in_flight))
+        self.data = HttpServer(door.handle, self._max_body, self._metrics.refused)
+        self._count_what_the_data_port_has()
         times = DrainTimes(settings.quiet_seconds, settings.drain_seconds)
         self._drain = Drain(self.data, self.pool.own, times)
         path = settings.drain_socket
@@ -107,7 +105,7 @@ class Router:
         parts = AdminParts(
             settings.instance, self.pool, self.sidecar, self._metrics, door, self.data, self._prototypes
         )
-        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY)
+        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
@@ -146,23 +144,17 @@ class Router:
             self._prototypes.run(),
             peers.watch(self._sources.peers),
             peers.probe(),
-            self._sweep(),
             *(loop() for loop in self._sources.loops),
         ]
         if self.sidecar is not None and self.pool.own is not None:
-            loops += [self.sidecar.run(), self._vigil(self.pool.own)]
+            loops += [self.sidecar.run(), self.pool.own.watch()]
         return loops
 
-    async def _vigil(self, own: OwnReplica) -> None:
-        if self._triton is not None:
-            await Vigil(own, self._triton, self._metrics).run()
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.data.sweep(loop.time())
-            self.admin.sweep(loop.time())
+    def _count_what_the_data_port_has(self) -> None:
+        data = self.data
+        self._metrics.count_in_flight(lambda: float(data.in_flight))
+        self._metrics.count_connections("unasked", lambda: float(len(data.unasked)))
+        self._metrics.count_connections("asked", lambda: float(len(data.connections) - len(data.unasked)))
 
     async def _close(self) -> None:
         self.data.close_connections()
@@ -208,6 +200,7 @@ class Router:
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
         limits = snapshot.table.limits
+        self.data.max_connections = limits.max_connections
         self._encoder.max_waiting = limits.max_queue
         own = self.pool.own
         member = snapshot.members.get(own.member) if own else None

@@ -47,6 +47,10 @@ class Metrics:
         hedges = Counter("fastserve_hedges", about, labels, registry=into)
         about = "Tiny inferences that ask whether the own Triton answers."
         probes = Counter("fastserve_probes", about, labels, registry=into)
+        about, labels = "Connections at the data port: with a whole request, and without.", ("state",)
+        self._connections = Gauge("fastserve_connections", about, labels, registry=into)
+        about = "Requests that were refused before they were whole."
+        self._refusals = Counter("fastserve_http_refusals", about, ("reason",), registry=into)
         # Labels come from the route table and the table of reasons, so these stay small.
         self.ejections = lru_cache(maxsize=1024)(ejections.labels)
         self.retries = lru_cache(maxsize=1024)(retries.labels)
@@ -69,6 +73,13 @@ class Metrics:
     def count_in_flight(self, count: Callable[[], float]) -> None:
         """Where the number of requests at the data port is read, when somebody asks for it."""
         self._in_flight.set_function(count)
+
+    def count_connections(self, state: str, count: Callable[[], float]) -> None:
+        """Where the number of connections is read, when somebody asks for it."""
+        self._connections.labels(state).set_function(count)
+
+    def refused(self, reason: str) -> None:
+        self._refusals.labels(reason).inc()
 
     def render(self) -> bytes:
         """The text exposition format."""
