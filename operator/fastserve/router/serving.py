@@ -1,7 +1,9 @@
 """Inference in this router's own Triton: the bounded queue, the version that serves, and its health."""
 
 import asyncio
+import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,7 @@ from fastserve.router.triton import TritonInference
 
 PROBE_TEXT = b"ready?"
 _draw = np.random.default_rng()
+log = logging.getLogger(__name__)
 PROVE_SECONDS = 30.0
 """The first inference after a load may be slow: memory is touched and kernels are chosen then."""
 
@@ -50,6 +53,7 @@ class OwnReplica:
         """Drained: its Triton is about to end."""
         self.health = HealthState()
         self.conduct = Conduct()
+        self._doubt = asyncio.Event()
         self.by_version: Counter[str] = Counter()
         self.requests = 0
         self.failures = 0
@@ -85,6 +89,29 @@ class OwnReplica:
         self.health = spread(step(before, event, now), now, _draw.random())
         if before.ready and not self.health.ready:
             self._metrics.ejections(self.member, str(event)).inc()
+            self.doubt()
+
+    def silence(self, now: float) -> float:
+        """Seconds since Triton's last sign of life while requests wait for it; 0 where none does."""
+        return self._triton.pulse.silence(now)
+
+    def give_up(self, why: str) -> None:
+        """Triton or its engine is dead or frozen: who waits for it is sent elsewhere at once."""
+        log.warning("Triton is given up", extra={"member": self.member, "why": why})
+        if self.ready:
+            self.note(Event.SILENT)
+        self._triton.break_off(f"{self.member} is given up: {why}")
+
+    def doubt(self) -> None:
+        """Requests wait unusually long: whoever looks after the engine is to look now."""
+        self._doubt.set()
+
+    async def doubted(self, seconds: float) -> None:
+        """Wait so long, or until there is reason to doubt, or the health changed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._doubt.wait()
+        self._doubt.clear()
 
     async def infer(self, call: MemberCall) -> MemberOutput:
         """Raises BackendUnavailable where nothing serves, and what Triton's answer means."""
@@ -128,7 +155,7 @@ class OwnReplica:
             start = loop.time()
         self._metrics.queue.observe(waited)
         gate.sample(start, waited)
-        name, end = None, End.ABANDONED
+        name, inside, end = None, gate.in_flight - 1, End.ABANDONED
         try:
             serving = self._usable()
             name = serving.name
@@ -141,7 +168,7 @@ class OwnReplica:
             raise
         finally:
             now = loop.time()
-            gate.leave(now, now - start, end)
+            gate.leave(start, now, inside, end)
             if name is not None:
                 self.by_version[name] -= 1
         self._inference.observe(now - start)

@@ -20,10 +20,15 @@ CHANGED = 0.2
 LOOK_SECONDS = 60.0
 LOOK_JITTER = 0.15
 """Between two looks: the interval and jitter of Envoy's minRTT (adaptive_concurrency, its defaults)."""
-ROUNDS = 8
+LATE = 0.1
+"""Where more than this share ends too late, half as many are let in, and no more for as long as between two
+looks (multiplicative decrease: Chiu and Jain, 1989)."""
+ENOUGH_LATE = 10
+"""Late ones that are enough to say so before the window's end."""
+ROUNDS = 4
 LEAST_ANSWERS = 50
 """A pace is measured over so many answers for each place, and no fewer than these. Answers come in batches:
-over eight rounds one batch more or less is a few per cent."""
+over four rounds one batch more or less is a few per cent."""
 SMOOTHING = 0.25
 
 
@@ -37,11 +42,17 @@ class Trial(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A window in which the limit held somebody back all the time."""
+    """What was counted in a window."""
 
     answers: int
     """Those in time."""
+    late: int
+    """Those that ran out of time inside; the backend works on them all the same."""
     seconds: float
+    inside: int
+    """The most that were inside."""
+    pressed: bool
+    """Whether the limit held somebody back all the time: only then is its pace the limit's."""
 
     @property
     def pace(self) -> float:
@@ -68,25 +79,36 @@ class Limit:
     settling: bool = False
     """The limit has just changed: what is inside came under the old one."""
     look_at: float = 0.0
+    open_at: float = 0.0
+    """Not before then is more let in unasked."""
 
     @staticmethod
     def of(places: int) -> "Limit":
         """Open to the full: whatever is learnt, it is never worse than no limit at all."""
         return Limit(places, places, places)
 
-    @property
-    def window(self) -> int:
-        """Answers, the late ones too, after which `next_limit` wants to be asked."""
-        return 2 * self.now if self.settling else max(ROUNDS * self.now, LEAST_ANSWERS)
+    def is_due(self, ended: int, late: int) -> bool:
+        """Whether `next_limit` wants to be asked after so many ends of requests, `late` of them too late."""
+        if self.settling:
+            return ended >= 2 * self.now
+        if late >= ENOUGH_LATE and late > LATE * ended:
+            return True
+        return ended >= max(ROUNDS * self.now, LEAST_ANSWERS)
 
 
 def next_limit(limit: Limit, sample: Sample, now: float, dice: float) -> Limit:
     """After one window. `now` is seconds of a clock that only goes forward, `dice` is between 0 and 1."""
+    look_at = now + LOOK_SECONDS * (1.0 + LOOK_JITTER * dice)
     if limit.settling:
         return replace(limit, settling=False)
+    if sample.late > LATE * (sample.answers + sample.late):
+        base = max(1, min(limit.now, sample.inside) // 2)
+        cut = replace(limit, now=base, base=base, trial=Trial.NONE, settling=True)
+        return replace(cut, pace=0.0, best=0.0, look_at=look_at, open_at=look_at)
+    if not sample.pressed:
+        return _opened(limit) if now >= limit.open_at else limit
     if limit.trial is Trial.NONE:
         return _hold(limit, sample.pace, now)
-    look_at = now + LOOK_SECONDS * (1.0 + LOOK_JITTER * dice)
     return _judged(limit, sample.pace, look_at)
 
 
@@ -99,8 +121,17 @@ def resized(limit: Limit, places: int) -> Limit:
     return replace(limit, places=places)
 
 
+def _opened(limit: Limit) -> Limit:
+    """One that does not bind is no use, and may be what keeps the queue too short to fill it: a step up,
+    and what is known of the backend stays."""
+    base = min(limit.places, limit.base * 2)
+    return replace(limit, now=base, base=base, pace=max(limit.pace, limit.best), trial=Trial.NONE)
+
+
 def _hold(limit: Limit, pace: float, now: float) -> Limit:
     known = limit.pace
+    if not known and now < limit.look_at:
+        return replace(limit, pace=pace, best=pace)
     if abs(pace - known) > CHANGED * known:
         return _looking(replace(limit, pace=pace, best=pace))
     known += SMOOTHING * (pace - known)

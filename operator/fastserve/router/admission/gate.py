@@ -62,6 +62,18 @@ class Waiter(Ticket):
     place: asyncio.Future[None]
 
 
+@dataclass(slots=True)
+class _Window:
+    """What is counted until the limit is thought over."""
+
+    began: float
+    ended: int = 0
+    answers: int = 0
+    late: int = 0
+    inside: int = 0
+    pressed: bool = True
+
+
 class Gate:
     """At most `limit` requests are inside at once, at most `max_waiting` wait; who does not fit is told at
     once. `on_shed` is called for each that is not let in.
@@ -81,7 +93,7 @@ class Gate:
         self._stands_since = 0.0
         self._moved_at = 0.0
         """When the last one left the queue."""
-        self._window = (0, 0, 0.0)
+        self._window = _Window(0.0)
         self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
 
     @property
@@ -104,11 +116,14 @@ class Gate:
         long an inference could never be found to have become shorter."""
         if not self.in_flight:
             self._forecast.moved_at = now
-        elif self.in_flight >= self.limit or self._queue or deadline - now < self._forecast.usual:
+            self._window = _Window(now)
+        elif (
+            self.in_flight >= self.limit
+            or self._queue
+            or deadline - now < self._forecast.needs(self.in_flight)
+        ):
             return False
         self.in_flight += 1
-        if self.in_flight == self.limit:
-            self._window = (0, 0, now)
         return True
 
     async def wait(self, caller: Caller, deadline: float) -> float:
@@ -134,16 +149,20 @@ class Gate:
             timer.cancel()
         return loop.time() - waiter.since
 
-    def leave(self, now: float, spent: float, end: End) -> None:
-        """Give a place back after `spent` seconds inside."""
+    def leave(self, start: float, now: float, inside: int, end: End) -> None:
+        """Give back a place that was taken at `start`, with so many others `inside` then."""
         self.in_flight -= 1
         self._forecast.moved_at = now
-        if end is not End.ABANDONED:
-            self._learn(now, spent, end)
+        if end is End.ANSWERED:
+            self._forecast.learn(now - start, inside)
+            self._window.answers += 1
+        elif end is End.LATE:
+            self._window.late += self._forecast.learn_late(now - start, inside)
+        elif end is End.FAILED:
+            self._window = _Window(now)
         if self._queue:
             self._admit(now)
-        if self.in_flight < self.limit:
-            self._window = (0, 0, now)
+        self._count(now)
 
     def sample(self, now: float, waited: float) -> None:
         self._samples.append((now, waited))
@@ -162,13 +181,13 @@ class Gate:
         forecast, now = self._forecast, waiter.since
         busy = self._queue or self.in_flight >= self.limit
         wait = forecast.wait(self._queue.ahead(waiter.caller), self.limit, now) if busy else 0.0
-        left = waiter.deadline - now
-        if wait + forecast.usual <= left:
+        left, needs = waiter.deadline - now, forecast.needs(self.limit - 1 if busy else self.in_flight)
+        if wait + needs <= left:
             return
         self._on_shed(Shed.TOO_LATE, waiter.caller.priority)
         raise BackendOverloaded(
             f"{left:.3f} s are left, and a place would come in {wait:.3f} s for an inference of"
-            f" {forecast.usual:.3f} s",
+            f" {needs:.3f} s",
             wait,
         )
 
@@ -203,9 +222,10 @@ class Gate:
             left = waiter.deadline - now
             if waiter.place.done():
                 continue  # it was cancelled a moment ago, and its coroutine did not run since
-            if self.in_flight and left < self._forecast.usual:
+            needs = self._forecast.needs(self.in_flight) if self.in_flight else 0.0
+            if left < needs:
                 self._on_shed(Shed.NO_TIME, waiter.caller.priority)
-                why = f"{left:.3f} s were left for an inference of {self._forecast.usual:.3f} s"
+                why = f"{left:.3f} s were left for an inference of {needs:.3f} s"
                 waiter.place.set_exception(BackendTimeout(why))
             else:
                 self.in_flight += 1
@@ -223,27 +243,23 @@ class Gate:
         if self._queue.remove(waiter):
             self._moved_at = now
         elif place.done() and not place.cancelled() and place.exception() is None:
-            self.leave(now, 0.0, End.ABANDONED)
+            self.leave(now, now, 0, End.ABANDONED)
 
-    def _learn(self, now: float, spent: float, end: End) -> None:
-        """From an answer, or from one that came too late. Another failure says nothing about the pace, and
-        spoils the window in which it is measured."""
-        ended, answers, began = self._window
-        if end is End.ANSWERED:
-            self._forecast.learn(spent)
-            answers += 1
-        elif end is End.LATE:
-            self._forecast.learn_late(spent)
-        else:
-            self._window = (0, 0, now)
+    def _count(self, now: float) -> None:
+        """One ended; at the end of a window the limit is thought over."""
+        window = self._window
+        window.ended += 1
+        if self.in_flight < self.limit:
+            window.pressed = False
+        window.inside = max(window.inside, self.in_flight)
+        if not self._limit.is_due(window.ended, window.late):
             return
-        ended += 1
-        if ended < self._limit.window:
-            self._window = (ended, answers, began)
-            return
-        self._window = (0, 0, now)
-        self._limit = next_limit(self._limit, Sample(answers, now - began), now, _draw.random())
+        self._window = _Window(now)
+        seconds, pressed = now - window.began, window.pressed
+        sample = Sample(window.answers, window.late, seconds, window.inside, pressed)
+        self._limit = next_limit(self._limit, sample, now, _draw.random())
         self.limit = self._limit.now
+        self._admit(now)
 
 
 def _fail(waiter: Waiter, error: BackendError) -> None:
