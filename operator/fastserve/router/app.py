@@ -27,6 +27,7 @@ from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
 from fastserve.router.triton import TritonControl, TritonInference
+from fastserve.router.vigil import Vigil
 
 DEFAULT_MAX_BODY = 1024 * 1024
 """Until the route table says."""
@@ -147,8 +148,12 @@ class Router:
             *(loop() for loop in self._sources.loops),
         ]
         if self.sidecar is not None and self.pool.own is not None:
-            loops += [self.sidecar.run(), self.pool.own.watch()]
+            loops += [self.sidecar.run(), self._vigil(self.pool.own)]
         return loops
+
+    async def _vigil(self, own: OwnReplica) -> None:
+        if self._triton is not None:
+            await Vigil(own, self._triton, self._metrics).run()
 
     def _count_what_the_data_port_has(self) -> None:
         data = self.data

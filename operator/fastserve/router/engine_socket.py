@@ -25,6 +25,19 @@ async def read_report(path: Path) -> EngineReport | None:
         return None
 
 
+async def is_gone(path: Path) -> bool:
+    """Whether who listened there has ended: the socket is still there, and nobody's."""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            _, writer = await asyncio.open_unix_connection(str(path))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
+
+
 async def _read_all(reader: asyncio.StreamReader) -> bytes:
     """Everything up to the end. Raises OSError where that is more than a report can be."""
     text = b""

@@ -21,8 +21,10 @@ STUBBORN = frozenset({"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "Not
 """Reasons that waiting does not mend, but somebody might at the source."""
 UNAUTHORIZED, UNAUTHORIZED_SECONDS = "Unauthorized", 60.0
 """A Secret that somebody puts right reaches the pod within about a minute, and no event tells of it."""
-SILENT_SECONDS = 1.5
+SILENT_SECONDS = 1.0
 """An engine whose socket does not answer for so long, while its model fails, is dead and is loaded anew."""
+GONE_SECONDS = 0.25
+"""The same where nobody listens at the socket any more; time for a probe to tell otherwise."""
 CUSTOM_SILENT_SECONDS = 10.0
 """The same for a model without such a socket, by its inferences alone."""
 

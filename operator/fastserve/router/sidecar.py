@@ -5,7 +5,7 @@ Read what is → ask loading.next_action → do that one step; again at once whi
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,9 @@ from fastserve.errors import BackendError, BackendUnavailable, FastServeError, I
 from fastserve.router import loading
 from fastserve.router.bookkeeping import Bookkeeping
 from fastserve.router.custom_model import CONFIG
-from fastserve.router.engine_socket import read_report
+from fastserve.router.engine_socket import is_gone, read_report
+from fastserve.router.engine_watch import EngineLook, EngineWatch
 from fastserve.router.fetch_child import FetchChild
-from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import (
@@ -68,6 +68,7 @@ class Sidecar:
         self._fetching: tuple[FetchChild, asyncio.Task[None]] | None = None
         self._logged = ""
         self.book = Bookkeeping()
+        self._engine = EngineWatch(self.book, parts.replica, parts.metrics)
         self.live = False
         self.because = "the router starts"
         self.report: EngineReport | None = None
@@ -118,7 +119,7 @@ class Sidecar:
             resting = action.kind is Kind.REST and self._parts.replica.health.health == "Healthy"
             # Nobody waits for what is tidied away, and what cannot be must not be tried without a pause.
             if action.kind in (Kind.REST, Kind.WAIT, Kind.REMOVE, Kind.DISCARD):
-                await asyncio.sleep(REST_SECONDS if resting else BUSY_SECONDS)
+                await self._parts.replica.doubted(REST_SECONDS if resting else BUSY_SECONDS)
 
     async def close(self) -> None:
         for running in (self._loading, self._fetching):
@@ -167,12 +168,12 @@ class Sidecar:
         book.note_live(live=self.live)
         index = await parts.control.index() if self.live else {}
         self._forget(index)
-        self.report = await read_report(self.socket_of(target)) if target else None
+        self.report = None
+        if target is not None:
+            await self._look_at_engine(target, index)
         now = asyncio.get_running_loop().time()
-        self._watch_engine(target, index, now)
         serving = parts.replica.current
         files = self._files(target)
-        custom = target is not None and target.custom
         left = leftovers(parts.places.models, files.key if files else "")
         held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
         return Seen(
@@ -187,7 +188,7 @@ class Sidecar:
             in_flight=parts.replica.by_version,
             retry_at=book.retry_at,
             dead_since=book.dead_since,
-            patience=loading.CUSTOM_SILENT_SECONDS if custom else loading.SILENT_SECONDS,
+            patience=self._engine.patience,
             fetched=target is None or (files is not None and files.there),
             fetching=self._fetching is not None,
             leftovers=left,
@@ -210,25 +211,14 @@ class Sidecar:
             log.warning("model lost", extra={"model": replica.current.name})
             replica.switch(None)
 
-    def _watch_engine(self, target: Target | None, index: dict[str, str], now: float) -> None:
-        """Notice restarts of the ranks, and an engine that is gone while Triton calls its model READY."""
-        book, replica = self.book, self._parts.replica
-        if target is None:
-            return
-        name = target.model_name
-        # A model of the user's own has no socket: that it answered before and does not now must tell.
-        failing = not replica.ready if target.custom else name not in book.proved or not replica.ready
-        failing = failing and (not target.custom or name in book.proved)
-        silent = self.report is None and index.get(name) == loading.READY and failing
-        book.dead_since = (book.dead_since or now) if silent and self._loading is None else None
-        if self.report is None:
-            return
-        before = book.restarts.get(name, 0)
-        book.restarts[name] = self.report.restarts
-        if self.report.restarts > before:
-            self._parts.metrics.restarts.inc(self.report.restarts - before)
-            if replica.current is not None and replica.current.name == name:
-                replica.note(Event.UNREACHABLE)
+    async def _look_at_engine(self, target: Target, index: Mapping[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        begun, path = loop.time(), self.socket_of(target)
+        report = self.report = await read_report(path)
+        loaded = index.get(target.model_name) == loading.READY and self._loading is None
+        gone = report is None and loaded and not target.custom and await is_gone(path)
+        look = EngineLook(target.model_name, target.custom, loaded, report, gone, begun, loop.time())
+        self._engine.take(look)
 
     def _start_fetching(self, target: Target) -> None:
         """Fetch beside the loop, so that the old version is watched."""

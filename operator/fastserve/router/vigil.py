@@ -2,7 +2,6 @@
 and says when it is dead, so that who waits for it is sent elsewhere at once."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,9 +16,10 @@ from fastserve.router.serving import PROBE_TEXT, OwnReplica, Serving
 TICK_SECONDS = 0.1
 QUIET_SECONDS = 0.25
 """Without any sign for so long, the server is asked whether it is live; that costs the model nothing."""
+DOUBT_SECONDS = 0.5
+"""After so long the engine's own socket is looked at."""
 LAG_SECONDS = 0.25
 """A tick that comes so late was this process's own doing, or its machine's: no silence counts for a while."""
-log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
@@ -34,10 +34,6 @@ class Watched(Protocol):
 
     async def live(self, seconds: float) -> bool:
         """Whether it says in time that it is live. Raises BackendUnavailable where nobody listens."""
-        ...
-
-    def break_off(self, why: str) -> None:
-        """End the requests under way with BackendUnavailable."""
         ...
 
 
@@ -64,6 +60,7 @@ class Vigil:
         self._asking: asyncio.Task[None] | None = None
         self._live: bool | None = None
         self._ask_at = 0.0
+        self._doubted = False
         self._counts_from = 0.0
 
     async def run(self) -> None:
@@ -81,6 +78,11 @@ class Vigil:
 
     def _look(self, now: float, group: asyncio.TaskGroup) -> None:
         silence = self._silence(now)
+        if silence < DOUBT_SECONDS:
+            self._doubted = False
+        elif not self._doubted:
+            self._doubted = True
+            self._replica.doubt()
         if silence < QUIET_SECONDS:
             self._live = None
         elif self._asking is None and now >= self._ask_at:
@@ -159,11 +161,7 @@ class Vigil:
             self._declare_silent(silence)
 
     def _declare_silent(self, silence: float) -> None:
-        replica = self._replica
-        log.warning("Triton is silent", extra={"member": replica.member, "seconds": round(silence, 2)})
         if self._probe is not None:
             self._probe.task.cancel()
             self._probe = None
-        if replica.ready:
-            replica.note(Event.SILENT)
-        self._triton.break_off(f"the Triton of {replica.member} has answered nothing for {silence:.1f} s")
+        self._replica.give_up(f"it has answered nothing for {silence:.1f} s")
