@@ -155,7 +155,7 @@ class OwnReplica:
             start = loop.time()
         self._metrics.queue.observe(waited)
         gate.sample(start, waited)
-        name, end = None, End.ABANDONED
+        name, inside, end = None, gate.in_flight - 1, End.ABANDONED
         try:
             serving = self._usable()
             name = serving.name
@@ -168,7 +168,7 @@ class OwnReplica:
             raise
         finally:
             now = loop.time()
-            gate.leave(now, now - start, end)
+            gate.leave(start, now, inside, end)
             if name is not None:
                 self.by_version[name] -= 1
         self._inference.observe(now - start)
