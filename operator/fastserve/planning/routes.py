@@ -1,6 +1,6 @@
 """The route table of a pool: who its members are, what they are about, what their pods are to load."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastserve.api.identity import digest_of, triton_model_name
@@ -46,13 +46,9 @@ class EngineSetting:
     threads_per_rank: int
 
 
-def route_table(
-    pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSetting, kept: Sequence[Member] = ()
-) -> RouteTable:
-    """The table, members by name; `kept` are members as an older table has them. Raises InvalidSpec where
-    it is larger than its carrier takes."""
+def route_table(pool: ModelPool, members: Iterable[Member]) -> RouteTable:
+    """The table, members by name. Raises InvalidSpec where it is larger than its carrier takes."""
     spec = pool.spec
-    members = [*(member_of(one, spec.task, setting) for one in accepted), *kept]
     table = RouteTable(
         pool=pool.metadata.name,
         generation=pool.metadata.generation,
@@ -94,7 +90,16 @@ def member_of(one: Accepted, task: Task, setting: EngineSetting) -> Member:
         meaning=_meaning(one),
         target=_target(one, task, setting),
         max_concurrency=BATCHES_IN_TRITON * spec.engine.max_batch_size,
+        generation=one.sub_model.metadata.generation,
+        asked=_asked(one.sub_model),
     )
+
+
+def _asked(sub_model: SubModel) -> str:
+    """Identity of the spec but for its replicas. Without defaults: a newer FastServe with one more field asks
+    for nothing new."""
+    spec = sub_model.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return digest_of({key: value for key, value in spec.items() if key != "replicas"})
 
 
 def _meaning(one: Accepted) -> Meaning:

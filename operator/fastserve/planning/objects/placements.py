@@ -36,8 +36,7 @@ def _placement(pod: PodView, told: Placement | None) -> Placement:
 
 
 def _version(pod: PodView) -> str:
-    model = pod.model
-    return model.version[:128] if model and pod.ready and model.load.phase == "Loaded" else ""
+    return ", ".join(pod.active_versions)[:128]
 
 
 def _ranks(pod: PodView, before: Placement | None) -> tuple[RankPlacement, ...]:

@@ -21,6 +21,7 @@ from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.children import deployments_of, table_of
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.differences import applies, deletes, foreign
+from fastserve.planning.objects.exchanging import exchanges
 from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
@@ -30,6 +31,7 @@ from fastserve.planning.objects.template import member_revision, standby_revisio
 from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish
 from fastserve.planning.plan import Rejection
 from fastserve.planning.routes import EngineSetting, member_of, route_table
+from fastserve.planning.versions.words import Decision
 
 CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
 """Where the engine lies in Triton's image; threads are each member's own."""
@@ -66,21 +68,26 @@ def _halted(observed: Observed, field: str, message: str) -> ObjectPlan:
 
 @dataclass(frozen=True)
 class _Members:
-    """Members of a pool that can be planned: `kept` as the table that routers have names them."""
+    """Members of a pool that can be planned: `decided` those that are accepted, `kept` as the table that
+    routers have names them."""
 
     judged: Membership
+    decided: Mapping[str, Decision]
     kept: Mapping[str, Member]
+
+    @property
+    def in_table(self) -> list[Member]:
+        return [*(one.member for one in self.decided.values()), *self.kept.values()]
 
 
 def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
-    members = _Members(judged, _kept(observed, judged))
+    decided = exchanges(observed, pool, judged.accepted, CLUSTER_ENGINE, now)
+    members = _Members(judged, decided, _kept(observed, judged))
     known = _known(pool, members)
     try:
         check_fallback(pool, {**observed.sub_models, **observed.unreadable})
-        table = route_table(
-            pool, tuple(judged.accepted.values()), CLUSTER_ENGINE, tuple(members.kept.values())
-        )
+        table = route_table(pool, members.in_table)
     except InvalidSpec as error:
         rejection = Rejection(error.reason, error.field, error.message)
         because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"
@@ -102,6 +109,7 @@ def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
             name: member_revision(pool, one.sub_model) for name, one in members.judged.accepted.items()
         },
         targets={**made, **{name: member.target for name, member in members.kept.items()}},
+        exchanges=members.decided,
         kept=frozenset(members.kept),
         standby_revision=standby_revision(pool),
     )

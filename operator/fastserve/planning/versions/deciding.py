@@ -55,7 +55,8 @@ def _carried(before: Member, asked: Asked) -> Member:
             "max_concurrency": wanted.max_concurrency if at_target else before.max_concurrency,
             "rollout": _refreshed(before.rollout, asked) if before.rollout else None,
             "proved": before.proved,
-            "refused": before.refused,
+            # A generation that is lower is another life of the SubModel.
+            "refused": before.refused if wanted.generation >= before.generation else (),
             "generation": before.generation if same_spec else wanted.generation,
         }
     )
