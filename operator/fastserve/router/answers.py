@@ -79,6 +79,10 @@ LEAST_RETRY_SECONDS = 1
 MOST_RETRY_SECONDS = 30
 
 
+MAX_MESSAGE = 4000
+"""Characters of an error: some repeat a word of the caller's, and that may be as long as a body."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """One HTTP answer. `headers` are names in lower case, without content-length."""
 
@@ -122,7 +126,7 @@ def refusal_of(error: FastServeError) -> Refusal:
 
 def error_answer(refusal: Refusal) -> Answer:
     """``{"error": …, "reason": …}`` with the status of the table; Retry-After where waiting helps."""
-    document = {"error": refusal.message, "reason": refusal.reason, **refusal.details}
+    document = {"error": refusal.message[:MAX_MESSAGE], "reason": refusal.reason, **refusal.details}
     headers = refusal.headers
     if refusal.status in WAIT_HELPS:
         seconds = min(max(math.ceil(refusal.retry_after), LEAST_RETRY_SECONDS), MOST_RETRY_SECONDS)

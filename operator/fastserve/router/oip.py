@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from fastserve.errors import BackendError
 from fastserve.router.answers import Answer, Refusal
-from fastserve.router.wire import InferAnswer, InferRequest, InferTensor, Reader
+from fastserve.router.wire import MAX_SHOWN, InferAnswer, InferRequest, InferTensor, Reader
 
 Scores = npt.NDArray[np.float32]
 HEADER_LENGTH = b"inference-header-content-length"
 MAX_DIGITS = 12
 MAX_TEXTS = 1024
 """In one request; choosing for more would keep every other request waiting."""
+MAX_LABELS = 1 << 16
 _LENGTH = struct.Struct("<I")
 _reader = Reader(InferRequest)
 _answers = msgspec.json.Decoder(InferAnswer)
@@ -41,8 +42,8 @@ def read_infer(body: bytes, header_length: bytes | None, outputs: Sequence[str])
     request: InferRequest = _reader.read(body[:cut])
     tensor = _text_input(request)
     size = tensor.parameters.get("binary_data_size")
-    texts = _from_json(tensor) if size is None else _from_binary(body[cut:], size)
     count = _rows(tensor.shape)
+    texts = _from_json(tensor, count) if size is None else _from_binary(tensor, body[cut:], count)
     if len(texts) != count:
         raise Refusal("BadTensor", f"input text has shape {list(tensor.shape)} but {len(texts)} elements")
     return TextBatch(tuple(texts), _wanted(request, outputs), request.id)
@@ -72,42 +73,60 @@ def _cut(body: bytes, header_length: bytes | None) -> int:
 def _text_input(request: InferRequest) -> InferTensor:
     for tensor in request.inputs:
         if tensor.name != "text":
-            raise Refusal("BadTensor", f"input {tensor.name!r} is not known (allowed: text)")
+            raise Refusal("BadTensor", f"input {tensor.name[:MAX_SHOWN]!r} is not known (allowed: text)")
     if len(request.inputs) != 1:
         raise Refusal("BadTensor", f"exactly one input text is required, not {len(request.inputs)}")
     if request.inputs[0].datatype != "BYTES":
-        raise Refusal("BadTensor", f"input text must be BYTES, not {request.inputs[0].datatype!r}")
+        shown = request.inputs[0].datatype[:MAX_SHOWN]
+        raise Refusal("BadTensor", f"input text must be BYTES, not {shown!r}")
     return request.inputs[0]
 
 
 def _rows(shape: tuple[int, ...]) -> int:
     if len(shape) not in (1, 2) or min(shape) < 1 or (len(shape) == 2 and shape[1] != 1):
-        raise Refusal("BadTensor", f"input text must have shape [n] or [n, 1], not {list(shape)}")
+        shown = str(list(shape))[:MAX_SHOWN]
+        raise Refusal("BadTensor", f"input text must have shape [n] or [n, 1], not {shown}")
     if shape[0] > MAX_TEXTS:
-        raise Refusal("OutOfRange", f"input text has {shape[0]} texts (allowed: 1 to {MAX_TEXTS})")
+        shown = str(shape[0])[:MAX_SHOWN]
+        raise Refusal("OutOfRange", f"input text has {shown} texts (allowed: 1 to {MAX_TEXTS})")
     return shape[0]
 
 
-def _from_json(tensor: InferTensor) -> list[bytes]:
+def _from_json(tensor: InferTensor, count: int) -> list[bytes]:
     if tensor.data is None:
         raise Refusal("BadTensor", "input text has neither data nor binary_data_size")
-    flat = [one for row in tensor.data for one in (row if isinstance(row, list) else (row,))]
+    rows = [row if isinstance(row, list) else (row,) for row in tensor.data[: count + 1]]
+    if len(rows) > count or sum(map(len, rows)) > count:
+        raise _too_many(count)
+    flat = [one for row in rows for one in row]
     for one in flat:
         if not isinstance(one, str):
             raise Refusal("BadTensor", f"elements of input text must be strings, not {type(one).__name__}")
-    return [one.encode() for one in flat]
+    return [str(one).encode() for one in flat]
 
 
-def _from_binary(blob: bytes, size: Any) -> list[bytes]:
-    if not isinstance(size, int) or size != len(blob):
-        raise Refusal("BadTensor", f"binary_data_size of input text is {size!r}, but {len(blob)} bytes came")
-    return list(split_bytes(blob))
+def _from_binary(tensor: InferTensor, blob: bytes, count: int) -> tuple[bytes, ...]:
+    size = tensor.parameters["binary_data_size"]
+    if tensor.data is not None:
+        raise Refusal("BadTensor", "input text has both data and binary_data_size")
+    if type(size) is not int or size != len(blob):
+        shown = repr(size)[:MAX_SHOWN]
+        raise Refusal("BadTensor", f"binary_data_size of input text is {shown}, but {len(blob)} bytes came")
+    return split_bytes(blob, count)
 
 
-def split_bytes(blob: bytes) -> tuple[bytes, ...]:
-    """Elements of a binary BYTES tensor. Raises Refusal where the lengths do not fit."""
-    elements, at = [], 0
+def _too_many(count: int) -> Refusal:
+    return Refusal("BadTensor", f"input text has more elements than its shape, which is for {count}")
+
+
+def split_bytes(blob: bytes, most: int) -> tuple[bytes, ...]:
+    """Elements of a binary BYTES tensor. Raises Refusal where the lengths do not fit, or where there are more
+    than `most`."""
+    elements: list[bytes] = []
+    at = 0
     while at < len(blob):
+        if len(elements) == most:
+            raise _too_many(most)
         end = at + 4 + (_LENGTH.unpack_from(blob, at)[0] if at + 4 <= len(blob) else len(blob))
         if end > len(blob):
             raise Refusal("BadTensor", f"binary BYTES end at {len(blob)}, but an element ends at {end}")
@@ -128,7 +147,8 @@ def _wanted(request: InferRequest, allowed: Sequence[str]) -> dict[str, bool]:
     for output in request.outputs:
         if output.name not in allowed:
             names = ", ".join(allowed)
-            raise Refusal("BadTensor", f"output {output.name!r} is not known (allowed: {names})")
+            shown = output.name[:MAX_SHOWN]
+            raise Refusal("BadTensor", f"output {shown!r} is not known (allowed: {names})")
     return {one.name: bool(one.parameters.get("binary_data", default)) for one in request.outputs}
 
 
@@ -190,7 +210,7 @@ def _labels_blob(labels: tuple[str, ...]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _labels_of(blob: bytes) -> tuple[str, ...]:
-    return tuple(element.decode() for element in split_bytes(blob))
+    return tuple(element.decode() for element in split_bytes(blob, MAX_LABELS))
 
 
 def infer_body(texts: Sequence[bytes], shape: Sequence[int], outputs: Sequence[str]) -> tuple[bytes, bytes]:
@@ -207,8 +227,8 @@ def infer_body(texts: Sequence[bytes], shape: Sequence[int], outputs: Sequence[s
 
 def read_answer(body: bytes, header_length: bytes | None) -> Result:
     """The binary outputs scores or embedding, and labels, of another server. Raises BackendError."""
-    cut = int(header_length) if header_length is not None else len(body)
     try:
+        cut = int(header_length) if header_length is not None else len(body)
         answer = _answers.decode(body[:cut])
         return _result(answer, memoryview(body)[cut:])
     except (msgspec.DecodeError, ValueError, Refusal) as error:
@@ -220,7 +240,7 @@ def _result(answer: InferAnswer, blob: memoryview) -> Result:
     labels: tuple[str, ...] = ()
     name, at = "", 0
     for tensor in answer.outputs:
-        end = at + int(tensor.parameters.get("binary_data_size", 0))
+        end = at + int(tensor.parameters.get("binary_data_size") or 0)
         part = blob[at:end]
         if tensor.name == "labels":
             labels = _labels_of(bytes(part[: len(part) // max(1, tensor.shape[0])]))
