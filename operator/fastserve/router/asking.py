@@ -231,5 +231,6 @@ def too_few(said: Outputs, arrived: int) -> Exception:
     if all(isinstance(error, BackendUnavailable) for error in errors.values()):
         return BackendUnavailable(text)
     if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
-        return Refusal("QueueFull", text)
+        waits = (error.retry_after for error in errors.values() if isinstance(error, BackendOverloaded))
+        return Refusal("QueueFull", text, retry_after=max(waits))
     return Refusal("MembersFailed", text)

@@ -199,5 +199,8 @@ def _peer_error(reply: Reply) -> BackendError:
     text = str(document.get("error"))
     if document.get("reason") == "MembersFailed":
         return BackendError(text)
-    kinds = {429: BackendOverloaded, 503: BackendUnavailable, 404: BackendUnavailable, 504: BackendTimeout}
+    if reply.status == 429:
+        told = reply.headers.get(b"retry-after", b"")
+        return BackendOverloaded(text, float(told) if told.isdigit() and len(told) <= MAX_DIGITS else 1.0)
+    kinds = {503: BackendUnavailable, 404: BackendUnavailable, 504: BackendTimeout}
     return kinds.get(reply.status, BackendError)(text)

@@ -116,9 +116,9 @@ def resized(limit: Limit, places: int) -> Limit:
     """With another bound. What was learnt under the old one is kept where it still fits."""
     if places == limit.places:
         return limit
-    if limit.now == limit.places or limit.now > places:
+    if limit.base == limit.places or limit.base > places:
         return Limit.of(places)
-    return replace(limit, places=places)
+    return replace(limit, places=places, now=limit.base, trial=Trial.NONE, settling=False)
 
 
 def _opened(limit: Limit) -> Limit:
