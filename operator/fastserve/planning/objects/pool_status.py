@@ -229,7 +229,7 @@ def _members(pool: _Pool) -> tuple[MemberStatus, ...]:
 
 def _version(member: Member) -> str:
     told = member.before.active_version if member.before else ""
-    heard = sorted({pod.model.version for pod in member.answering if pod.model and pod.model.version})
+    heard = sorted({name for pod in member.answering for name in pod.active_versions})
     return (", ".join(heard) or (told if member.answering else ""))[:128]
 
 

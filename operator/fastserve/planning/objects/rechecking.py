@@ -15,11 +15,15 @@ from fastserve.planning.objects.membership import EXAMPLES_MISSING
 from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.reading import read_status
+from fastserve.planning.versions.words import Decision, Phase
 
 STEPS = ((30.0, 1.0), (120.0, 5.0), (600.0, 15.0))
 """Not ready for less than so many seconds -> look again after so many."""
 SLOWEST = 30.0
 TABLE_NEWS = 600.0
+EXCHANGE, EXCHANGE_LATER, EXCHANGE_NEWS = 1.5, 5.0, 600.0
+"""While versions are exchanged: seconds until the next look, and those after so many without a step, as in
+a long canary."""
 LOADING_AT_MOST = 5.0
 """While a router answers and loads, its next word is never heard later than this."""
 
@@ -50,12 +54,27 @@ def _member_wait(member: Member, now: Moment) -> float | None:
     if member.rejection is not None:
         waits = member.rejection.reason == EXAMPLES_MISSING
         return _patience(_since(member), now) if waits else None
+    if member.exchanging is not None and member.staying:
+        return _exchange_wait(member.exchanging, now)
+    if member.refusal is not None and len(member.answering) == len(member.staying):
+        return None
     if member.ready or member.suspended or (member.replicas == 0 and not member.staying):
         return None
     wait = _patience(_since(member), now)
     loads = [pod.load for pod in member.current if pod.load is not None and pod not in member.proved]
     loading = any(load.phase != "FailedToLoad" for load in loads)
     return min(wait, LOADING_AT_MOST) if loading else wait
+
+
+def _exchange_wait(exchange: Decision, now: Moment) -> float | None:
+    """Only routers know how an exchange goes. A pause ends by a change of the spec, which is an event."""
+    rollout = exchange.member.rollout
+    if exchange.phase is Phase.PAUSED:
+        return None
+    if rollout is None:  # all that is left is to hear that everybody is back
+        return EXCHANGE_LATER
+    age = seconds_between(max(rollout.step, rollout.tried_since), now)
+    return EXCHANGE if age < EXCHANGE_NEWS else EXCHANGE_LATER
 
 
 def _since(member: Member) -> str:

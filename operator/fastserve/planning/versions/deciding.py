@@ -1,6 +1,6 @@
 """The one decision about versions: what a member's entry in the route table is to be next.
 
-    nothing answered yet, or nobody runs  -> the asked version is the stable one at once
+    nothing answers, or nobody runs       -> the asked version is the stable one at once
     refused at this generation            -> the stable one stays
     otherwise                             -> a rollout: replicas are named, a few at a time, and tried
     a rollout that nobody wants any more  -> its replicas go back, a few at a time
@@ -83,28 +83,33 @@ def _changed(member: Member, rollout: Rollout | None) -> Member:
 def _without_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     wanted = asked.wanted.target
     if wanted.digest == kept.target.digest:
+        if any(one.answers(wanted.digest) and not one.answers_wholly(wanted.digest) for one in heard):
+            return Decision(kept, Phase.RETURNING, f"replicas go back to version {name_of(wanted)}")
         return Decision(_proved_by(kept, asked, heard), Phase.REST, "the stable version is the wanted one")
     refused = refusal_of(kept, wanted.digest)
     if refused is not None:
         because = f"version {name_of(wanted)} is refused ({refused.reason}: {refused.message})"
         return Decision(kept, Phase.REFUSED, f"{because}; {name_of(kept.target)} stays")
-    first = not _ever_answered(kept, heard)
-    if not first and not asked.with_pods and asked.policy.paused:
+    free = asked.with_pods or _nothing_to_lose(kept, heard)
+    if not free and asked.policy.paused:
         because = f"version {name_of(wanted)} waits: the rollout is paused"
         return Decision(kept, Phase.PAUSED, because)
-    if first or asked.with_pods or not heard or any(one.exchanges_alone for one in heard):
+    if free or not heard or any(one.exchanges_alone for one in heard):
         update = {"target": wanted, "max_concurrency": asked.wanted.max_concurrency}
         because = f"version {name_of(wanted)} takes the place of {name_of(kept.target)} at once"
         return Decision(kept.model_copy(update=update), Phase.REST, because)
     return advance(_changed(kept, _begun(kept, asked, now)), asked, heard, now)
 
 
-def _ever_answered(kept: Member, heard: Sequence[Heard]) -> bool:
-    stable = kept.target.digest
-    if stable in kept.proved or any(one.ready for one in heard):
-        return True
-    told = (one.version(stable) for one in heard)
-    return any(version is not None and version.phase == "Loaded" for version in told)
+def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
+    """Whether the stable version never answered anywhere, or fails to load on every replica."""
+    told = [one.version(kept.target.digest) for one in heard if one.counts]
+    phases = [version.phase if version is not None else "" for version in told]
+    if any(one.ready for one in heard) or "Loaded" in phases:
+        return False
+    return kept.target.digest not in kept.proved or (
+        bool(phases) and all(phase == "FailedToLoad" for phase in phases)
+    )
 
 
 def _begun(kept: Member, asked: Asked, now: Moment) -> Rollout:

@@ -54,11 +54,16 @@ class Heard:
 
 def _of_model(state: RouterState) -> tuple[VersionState, ...]:
     model = state.model
-    if model is None or model.load.phase != "Loaded":
+    if model is None or model.load.phase not in ("Loaded", "FailedToLoad"):
         return ()
-    share = 1.0 if state.ready else 0.0
+    answers = state.ready and model.load.phase == "Loaded"
     told = VersionState(
-        digest=model.digest, version=model.version, phase="Loaded", active=state.ready, share=share
+        digest=model.digest,
+        version=model.version,
+        phase=model.load.phase,
+        active=answers,
+        share=1.0 if answers else 0.0,
+        last_failure=model.last_failure,
     )
     return (told,)
 
