@@ -10,6 +10,9 @@ from fastserve.router.health import Event
 from fastserve.router.metrics import Metrics
 from fastserve.router.serving import OwnReplica
 
+VOUCHED_SECONDS = 3.0
+"""Looks are a second apart, and may take one."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineLook:
@@ -47,6 +50,9 @@ class EngineWatch:
             return
         self.patience = loading.GONE_SECONDS if look.gone else loading.SILENT_SECONDS
         self._silent_since = (self._silent_since or look.begun) if silent else None
+        current = self._replica.current
+        if look.report is not None and current is not None and current.name == look.model:
+            self._replica.vouched_until = look.now + VOUCHED_SECONDS
         if self._silent_since is not None and self._serves(look):
             self._doubt(look, look.now - self._silent_since)
         failing = look.model not in self._book.proved or not self._replica.ready

@@ -15,7 +15,8 @@ SHORTEST_SECONDS = 0.5
 UNKNOWN_SECONDS = 5.0
 """The same while no inference was seen."""
 BUSY_SECONDS = 10.0
-"""A full batch of the longest texts takes seconds where the last hundred answers took milliseconds."""
+"""A full batch of the longest texts takes seconds where the last hundred answers took milliseconds. An engine
+that speaks for itself, which watches its ranks and their time, is given as long as it says."""
 TIMES_USUAL = 4.0
 
 
@@ -27,18 +28,19 @@ class Pulse:
         self.begun = 0
         """Inferences since the start."""
         self.latencies = Latencies()
-        self._since = 0.0
+        self.since = 0.0
+        """The last sign of life, or when something was asked after nothing had been."""
 
     def begin(self, now: float) -> None:
         if self.in_flight == 0:
-            self._since = now
+            self.since = max(self.since, now)
         self.in_flight += 1
         self.begun += 1
 
     def answered(self, now: float, seconds: float) -> None:
         """An inference that was under way was answered after `seconds`."""
         self.in_flight -= 1
-        self._since = now
+        self.since = now
         self.latencies.add(seconds)
 
     def failed(self) -> None:
@@ -47,11 +49,11 @@ class Pulse:
 
     def sign(self, now: float) -> None:
         """A probe was answered."""
-        self._since = max(self._since, now)
+        self.since = max(self.since, now)
 
     def silence(self, now: float) -> float:
         """Seconds since the last sign while an answer is owed; 0 where none is."""
-        return now - self._since if self.in_flight else 0.0
+        return now - self.since if self.in_flight else 0.0
 
     @property
     def bound(self) -> float:
@@ -70,14 +72,15 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What is known of a Triton that owes an answer. `silence` is seconds since the last one; `live` is
-    whether it said within half a second that it is live, None where it was not asked meanwhile; `probed` is
-    how long a probe has waited, and `alone` whether nothing else can be in that probe's way."""
+    """What is known of a Triton that owes an answer. `silence` is seconds since the last sign; `live` is
+    whether it said within half a second that it is live, None where it was not asked meanwhile; `alone` is
+    whether a probe waits that nothing can be in the way of; `vouched` that the engine said meanwhile that it
+    is well; `bound` is the pulse's."""
 
     silence: float
     live: bool | None
-    probed: float
     alone: bool
+    vouched: bool
     bound: float
 
 
@@ -85,5 +88,6 @@ def is_silent(signs: Signs) -> bool:
     """Whether it is dead or frozen, as far as silence can tell."""
     if signs.live is False and signs.silence >= SILENT_SECONDS:
         return True
-    enough = 2.0 * signs.bound if signs.alone else max(BUSY_SECONDS, 2.0 * signs.bound)
-    return signs.probed >= enough
+    if signs.alone:
+        return signs.silence >= 2.0 * signs.bound
+    return not signs.vouched and signs.silence >= max(BUSY_SECONDS, 2.0 * signs.bound)

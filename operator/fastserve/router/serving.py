@@ -53,6 +53,8 @@ class OwnReplica:
         """Drained: its Triton is about to end."""
         self.health = HealthState()
         self.conduct = Conduct()
+        self.vouched_until = 0.0
+        """Until when the engine's last word, that it is well, counts."""
         self._doubt = asyncio.Event()
         self.by_version: Counter[str] = Counter()
         self.requests = 0

@@ -95,7 +95,7 @@ class Vigil:
 
     def _silence(self, now: float) -> float:
         pulse, probe = self._triton.pulse, self._probe
-        return max(pulse.silence(now), now - probe.start if probe else 0.0)
+        return max(pulse.silence(now), now - max(probe.start, pulse.since) if probe else 0.0)
 
     def _wants_probe(self, now: float) -> bool:
         """Where it is time to, and never in the way of requests that are answered."""
@@ -116,13 +116,14 @@ class Vigil:
     async def _infer(self, serving: Serving, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        event, outcome = Event.ANSWERED, "answered"
+        event, outcome, was_ready = Event.ANSWERED, "answered", self._replica.ready
         try:
             await self._triton.aside(serving.name, (PROBE_TEXT,), serving.output, seconds)
         except BackendOverloaded:
             event, outcome = Event.LATE, "overloaded"
         except BackendTimeout:
-            event, outcome = Event.FAILED, "late"
+            # Behind requests that are slow; whether it is silent is judged elsewhere.
+            event, outcome = Event.LATE if was_ready else Event.FAILED, "late"
         except BackendUnavailable:
             event, outcome = Event.UNREACHABLE, "unreachable"
         except BackendError:
@@ -150,14 +151,13 @@ class Vigil:
         if not silence or now < self._counts_from:
             return
         alone = probe is not None and probe.alone and pulse.begun == probe.begun
-        waited = now - probe.start if probe else 0.0
         bound = probe.bound if probe else pulse.bound
-        if probe is not None and alone and waited >= bound and not probe.late and self._replica.ready:
+        if probe is not None and alone and silence >= bound and not probe.late and self._replica.ready:
             probe.late = True
             self._replica.note(Event.FAILED)
-        if is_silent(Signs(silence, self._live, waited, alone, bound)) and (
-            self._replica.ready or pulse.in_flight
-        ):
+        if not (self._replica.ready or pulse.in_flight):
+            return
+        if is_silent(Signs(silence, self._live, alone, now < self._replica.vouched_until, bound)):
             self._declare_silent(silence)
 
     def _declare_silent(self, silence: float) -> None:
