@@ -156,6 +156,8 @@ class PretendPool:
     table: Member | None = None
     seconds: float = 0.0
     history: list[tuple[float, Decision]] = field(default_factory=list)
+    heard_then: list[list[Heard]] = field(default_factory=list)
+    """What each decision of the history was made from."""
 
     @staticmethod
     def serving(version: str, routers: Sequence[PretendRouter], rules: RolloutPolicy) -> "PretendPool":
@@ -181,8 +183,10 @@ class PretendPool:
         return [router.heard(self.table, self.seconds) for router in self.routers]
 
     def look(self) -> Decision:
-        decision = next_member(self.table, self.asked, self.hear(), self.now)
+        told = self.hear()
+        decision = next_member(self.table, self.asked, told, self.now)
         self.table = decision.member
+        self.heard_then.append(told)
         self.history.append((self.seconds, decision))
         return decision
 
