@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -52,11 +53,10 @@ def document_of(figures: Figures, absent: Mapping[str, str]) -> dict[str, Any]:
         name: {str(c): _cells(cells) for c, cells in by_connections.items()}
         for name, by_connections in figures.items()
     }
-    to_envoy = {name: _by_connections(lambda c, n=name: ratios_to(figures, n, ENVOY, c)) for name in figures}
+    to_envoy = {name: _by_connections(partial(ratios_to, figures, name, ENVOY)) for name in figures}
     fan_out = {
         f"over k + 1 of {base}": {
-            str(k): _by_connections(lambda c, k=k, base=base: fan_out_ratios(figures, k, base, c))
-            for k in PREDICTIONS
+            str(k): _by_connections(partial(fan_out_ratios, figures, k, base)) for k in PREDICTIONS
         }
         for base in (ENVOY, HOP)
     }

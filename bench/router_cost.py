@@ -105,7 +105,7 @@ def table(names: Sequence[str]) -> dict[str, Any]:
     members = []
     for name in names:
         digest = digest_of({"name": name})
-        target = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1"}
+        target: dict[str, Any] = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1"}
         engine = {"devices": ["cpu"], "python": "python3"}
         files = {"config.pbtxt": "max_batch_size: 64\n"}
         target.update(storageUri="file:///none", engine=engine, files=files)
