@@ -16,14 +16,18 @@ def pick(replicas: Sequence[Replica], now: float) -> Replica | None:
     usable = [one for one in ready if one.conduct.ejected is None] or ready
     if len(usable) <= 1:
         return usable[0] if usable else None
-    if len(usable) == 2:
-        first, second = usable
-    else:
-        first, second = (usable[i] for i in _draw.choice(len(usable), 2, replace=False).tolist())
+    first, second = usable if len(usable) == 2 else _two(usable)
     lead = lead_of(first, second, now)
     if lead == 0.0:
         return first if _draw.random() < 0.5 else second
     return first if lead > 0.0 else second
+
+
+def _two(replicas: list[Replica]) -> list[Replica]:
+    """Two different ones. By hand, because the generator's own choice costs as much as all the rest."""
+    one = int(_draw.random() * len(replicas))
+    other = int(_draw.random() * (len(replicas) - 1))
+    return [replicas[one], replicas[other + 1 if other >= one else other]]
 
 
 def lead_of(first: Replica, second: Replica, now: float) -> float:

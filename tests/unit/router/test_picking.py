@@ -46,6 +46,14 @@ def test_the_less_busy_of_two_is_picked_and_equals_share() -> None:
     assert min(shares.values()) > 120
 
 
+def test_of_many_every_two_are_drawn_as_often() -> None:
+    places = [Place(in_flight=number) for number in range(5)]
+    picked = Counter(places.index(pick(places, 0.0) or places[0]) for _ in range(4000))
+
+    # The least busy of two out of five: 4, 3, 2, 1 and none of ten pairs.
+    assert [round(picked[number] / 400) for number in range(5)] == [4, 3, 2, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("in_flight", "waits", "lead"),
     [
