@@ -78,6 +78,7 @@ pins: install ## Pin every environment anew, with hashes
 	grep -o '^uv==[^ ]*' requirements-dev.txt | $(PIN) - -o images/uv.txt
 	$(PIN) --group pyproject.toml:engine -o operator/fastserve/local/pins/engine.txt
 	$(PIN) --group pyproject.toml:s3-server -o tests/wiring/fetching/s3-server.txt
+	$(PIN) --group pyproject.toml:peers -o bench/peers.txt
 	for group in triton stub weights; do $(PIN) --no-deps --group pyproject.toml:$$group -o operator/fastserve/local/pins/$$group.txt; done
 
 .PHONY: demo
@@ -125,6 +126,10 @@ bench-tp: install ## Tensor parallelism: exactness, bytes per rank, collectives
 .PHONY: bench-http
 bench-http: install ## CPU per request of the HTTP stacks that were weighed
 	$(BIN)/python bench/http_stack.py
+
+.PHONY: bench-router
+bench-router: install ## CPU per request of our router beside nginx, Envoy, vLLM's and SGLang's routers and LiteLLM
+	$(BIN)/python bench/router_peers.py
 
 .PHONY: bench-faults
 bench-faults: install ## Kill a rank, a Triton, a router under load: what failed, for how long, what came back
