@@ -216,7 +216,7 @@ class Arriving:
         method, version = self._parser.get_method(), self._parser.get_http_version().encode()
         del self._headers[b"upgrade"]
         lines = b"".join([b"%b: %b\r\n" % line for line in self._headers.items()])
-        return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self._url, version, lines, data[at:])
+        return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self._url, version, lines, bytes(data[at:]))
 
     def _check_framing(self) -> None:
         if not self._in_body:

@@ -35,8 +35,8 @@ class Metrics:
         requests = Counter("fastserve_requests", about, labels, registry=into)
         about, labels = "Choices, by sub-model.", ("submodel", "decision")
         selections = Counter("fastserve_selection", about, labels, registry=into)
-        about, labels = "Requests that were not let in to the own Triton.", ("submodel", "reason", "priority")
-        sheds = Counter("fastserve_requests_shed", about, labels, registry=into)
+        about, why = "Requests that were not let in to the own Triton.", ("submodel", "reason", "priority")
+        sheds = Counter("fastserve_requests_shed", about, why, registry=into)
         about = "Requests that are let in to the own Triton at once."
         self._limit = Gauge("fastserve_concurrency_limit", about, ("submodel",), registry=into)
         about, labels = "Replicas that were left out for a while.", ("submodel", "reason")
@@ -47,8 +47,8 @@ class Metrics:
         hedges = Counter("fastserve_hedges", about, labels, registry=into)
         about = "Tiny inferences that ask whether the own Triton answers."
         probes = Counter("fastserve_probes", about, labels, registry=into)
-        about, labels = "Connections at the data port: with a whole request, and without.", ("state",)
-        self._connections = Gauge("fastserve_connections", about, labels, registry=into)
+        about = "Connections at the data port: with a whole request, and without."
+        self._connections = Gauge("fastserve_connections", about, ("state",), registry=into)
         about = "Requests that were refused before they were whole."
         self._refusals = Counter("fastserve_http_refusals", about, ("reason",), registry=into)
         # Labels come from the route table and the table of reasons, so these stay small.

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from fastserve.router.answers import PHRASES, Answer, Refusal, error_answer
+from fastserve.router.answers import Answer, Refusal, error_answer
 from fastserve.router.arriving import Arriving, Ends, Request, Room
+from fastserve.router.framing import framed
+from fastserve.router.patience import ANSWER_SECONDS, IDLE_SECONDS, refusal_of_slowness, too_slow
 
 __all__ = ["Handler", "HttpServer", "Request", "ServerConnection"]
 
@@ -26,21 +28,12 @@ SLICE_BYTES = 16 * 1024
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 """Read and thrown away after a refusal, so that a caller who sends on gets to read why."""
 LINGER_SECONDS = 2.0
-HEAD_SECONDS = 10.0
-"""Within which a request's head must have arrived, and after which its body must keep to the least rate."""
-LEAST_RATE = 1024
-"""Bytes of a body per second."""
-ANSWER_SECONDS = 30.0
-"""Within which a caller must take what was written, as far as it is beyond the kernel's buffers."""
-IDLE_SECONDS = 75.0
-"""After which an unused connection is closed; longer than our own clients keep theirs."""
 SWEEP_SECONDS = 1.0
 MAX_CONNECTIONS = 4096
 RESERVE = 256
 """Connections over the bound that may still wait to tell their refusal."""
 
 log = logging.getLogger(__name__)
-_HEADS = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode("latin-1") for status, phrase in PHRASES.items()}
 _TOO_MANY = Refusal("ConnectionsTooMany", "too many connections are open (router.limits.maxConnections)")
 _CLOSE = b"connection: close\r\n"
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -168,9 +161,8 @@ class ServerConnection(asyncio.Protocol):
             if waited > ANSWER_SECONDS:
                 self._transport.abort()
         elif self._arriving.started:
-            if waited > HEAD_SECONDS + self._arriving.size / LEAST_RATE:
-                least = f"(its head within {HEAD_SECONDS:.0f} s, then {LEAST_RATE} bytes a second)"
-                self._refuse(Refusal("RequestTimeout", f"the request arrives too slowly {least}"))
+            if too_slow(waited, self._arriving.size):
+                self._refuse(refusal_of_slowness())
         elif waited > IDLE_SECONDS:
             self._end()
 
@@ -262,7 +254,7 @@ class ServerConnection(asyncio.Protocol):
             return
         item = self._waiting.popleft()
         if isinstance(item, Answer):
-            self._write(item, _CLOSE, item.body)
+            self._transport.write(framed(item, _CLOSE, item.body))
             self._linger()
             return
         self._waiting_bytes -= len(item.body)
@@ -293,7 +285,7 @@ class ServerConnection(asyncio.Protocol):
     def _finish(self, request: Request, answer: Answer) -> None:
         stays = request.keep_alive and not self._server.draining
         body = b"" if request.method == "HEAD" else answer.body
-        self._write(answer, b"" if stays else _CLOSE, body)
+        self._transport.write(framed(answer, b"" if stays else _CLOSE, body))
         if not stays:
             self._end()
             return
@@ -302,11 +294,6 @@ class ServerConnection(asyncio.Protocol):
         if self._task is None and not self._waiting and not self._ending:
             self._server.unasked[self] = None
         self._next()
-
-    def _write(self, answer: Answer, extra: bytes, body: bytes) -> None:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-        head = f"content-type: {answer.content_type}\r\ncontent-length: {len(answer.body)}\r\n{fields}"
-        self._transport.write(b"".join((_HEADS[answer.status], head.encode("latin-1"), extra, b"\r\n", body)))
 
     def _end(self) -> None:
         self._ending = True

@@ -3,15 +3,8 @@
 import asyncio
 
 from fastserve.router.answers import Answer
-from fastserve.router.protocol import (
-    ANSWER_SECONDS,
-    HEAD_SECONDS,
-    IDLE_SECONDS,
-    LEAST_RATE,
-    HttpServer,
-    Request,
-    ServerConnection,
-)
+from fastserve.router.patience import ANSWER_SECONDS, HEAD_SECONDS, IDLE_SECONDS, LEAST_RATE
+from fastserve.router.protocol import HttpServer, Request, ServerConnection
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na"
 EXPECTING = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
