@@ -46,7 +46,12 @@ def policy(**fields: Any) -> RolloutPolicy:
 def told(version: str, **fields: Any) -> VersionState:
     """A version that takes all requests, but for what `fields` say."""
     whole = {"phase": "Loaded", "active": True, "share": 1.0, **fields}
-    return VersionState(digest=version * 64, version=version, **whole)
+    return VersionState(digest=version if len(version) == 64 else version * 64, version=version, **whole)
+
+
+def key_of(one: Target) -> str:
+    """What pretend routers know a version by: its letter, or the digest of a real one."""
+    return one.version if one.digest == one.version * 64 else one.digest
 
 
 def failed(version: str, generation: int, reason: str = "CheckpointInvalid", **fields: Any) -> VersionState:
@@ -91,18 +96,18 @@ class PretendRouter:
             return
         wanted, generation = self._wanted(table)
         self._load(wanted, generation, now)
-        self.share = float(rollout.share) if rollout and wanted == rollout.candidate.version else 1.0
+        self.share = float(rollout.share) if rollout and wanted == key_of(rollout.candidate) else 1.0
         if wanted in self.loaded and self.share == 1.0:
             self.loaded = {wanted: self.loaded[wanted]}
 
     def _wanted(self, table: Member) -> tuple[str, int]:
         rollout = table.rollout
         if rollout is not None and self.name in rollout.named:
-            failure = self.failures.get(rollout.candidate.version)
+            failure = self.failures.get(key_of(rollout.candidate))
             # Where the stable version is gone there is nothing to fall back on but loading it again.
             if failure is None or failure[0] != rollout.generation:
-                return rollout.candidate.version, rollout.generation
-        return table.target.version, 0
+                return key_of(rollout.candidate), rollout.generation
+        return key_of(table.target), 0
 
     def _load(self, wanted: str, generation: int, now: float) -> None:
         if wanted in self.loaded:

@@ -13,6 +13,8 @@ from fastserve.cli.running import the_session, up_and_watch
 from fastserve.cli.surroundings import Surroundings
 from fastserve.cli.terminal import err, errors_as_text, out
 from fastserve.cli.training import train
+from fastserve.local import applying
+from fastserve.local.applying import ApplyOptions
 from fastserve.local.overview import look
 from fastserve.local.preparing import read
 from fastserve.local.starting import StartOptions, stop
@@ -90,6 +92,21 @@ def up(
     )
     with errors_as_text():
         up_and_watch(options)
+
+
+@application.command()
+def apply(context: typer.Context, file: Files, state: State = None) -> None:
+    """Have what runs take over what the files say now: versions, examples, selection, limits.
+
+    Returns at once; `fastserve status` shows how a version takes another one's place.
+    """
+    surroundings: Surroundings = context.obj
+    with errors_as_text():
+        folders = surroundings.folders(state)
+        options = ApplyOptions(tuple(file), folders, surroundings.visible_devices)
+        changes = applying.apply(options, the_session(folders))
+        for sentence in changes or ["Nothing changed."]:
+            out.print(sentence, highlight=False, markup=False)
 
 
 @application.command()

@@ -20,7 +20,9 @@ from fastserve.local.documents import (
 from fastserve.local.environment import Environment
 from fastserve.local.files import write_whole
 from fastserve.local.folders import Folders
+from fastserve.local.pool_files import write_table, write_wanted
 from fastserve.local.ports import LOOPBACK, door_ports, free_ports
+from fastserve.local.preparing import PlannedPool, engine_home
 from fastserve.planning.plan import Instance, PoolPlan
 from fastserve.planning.triton import ServerPlace, server_arguments
 from fastserve.router.peers import Peer, PeerList
@@ -40,21 +42,27 @@ class Ground:
     drain_seconds: int = 10
 
 
-def launch(plans: Sequence[PoolPlan], ground: Ground, port: int) -> Launch:
+def launch(made: Sequence[PlannedPool], ground: Ground, port: int) -> Launch:
     """Write all files under the state folder and return what to start. The first pool's door listens
     on `port`, the next one's on the port after it; 0 takes any free ports. Raises LocalError."""
-    doors = door_ports(port, len(plans))
-    inner = iter(free_ports(sum(_inner_ports(plan) for plan in plans), but=doors))
+    doors = door_ports(port, len(made))
+    inner = iter(free_ports(sum(_inner_ports(one.plan) for one in made), but=doors))
     _fresh(ground.folders.state)
     pools: list[PoolPlace] = []
     processes: list[ProcessSpec] = []
-    for plan, door in zip(plans, doors, strict=True):
-        pool = _PoolLaunch(plan, ground, door, inner)
+    for one, door in zip(made, doors, strict=True):
+        pool = _PoolLaunch(one, ground, door, inner)
         pools.append(pool.place())
         processes.extend(pool.processes())
-    made = Launch(pools=tuple(pools), processes=tuple(processes))
-    write_whole(ground.folders.launch_file, made.model_dump_json(indent=2))
-    return made
+    home = engine_home(ground.environment)
+    launched = Launch(
+        pools=tuple(pools),
+        processes=tuple(processes),
+        engine_python=home.python,
+        stub_paths=home.stub_paths,
+    )
+    write_whole(ground.folders.launch_file, launched.model_dump_json(indent=2))
+    return launched
 
 
 def _inner_ports(plan: PoolPlan) -> int:
@@ -76,12 +84,13 @@ def _fresh(state: Path) -> None:
 class _PoolLaunch:
     """The files and processes of one pool."""
 
-    def __init__(self, plan: PoolPlan, ground: Ground, door_port: int, ports: Iterator[int]) -> None:
-        self._plan, self._ground = plan, ground
-        self._folder = ground.folders.state / "pools" / plan.table.pool
+    def __init__(self, made: PlannedPool, ground: Ground, door_port: int, ports: Iterator[int]) -> None:
+        plan = made.plan
+        self._plan, self._wanted, self._ground = plan, made.wanted, ground
+        self._folder = ground.folders.pool(plan.table.pool)
         self._door = _router_place(f"{plan.table.pool}-door", None, (door_port, next(ports)))
         self._instances = [
-            (instance, _router_place(_name(instance), instance.sub_model, (next(ports), next(ports))))
+            (instance, _router_place(instance.name, instance.sub_model, (next(ports), next(ports))))
             for instance in plan.instances
         ]
         self._tritons = {
@@ -91,6 +100,7 @@ class _PoolLaunch:
     def place(self) -> PoolPlace:
         return PoolPlace(
             name=self._plan.table.pool,
+            folder=self._folder,
             routers=(self._door, *(place for _, place in self._instances)),
             rejected=tuple(
                 RejectedMember(name=name, reason=why.reason, message=why.message)
@@ -100,8 +110,8 @@ class _PoolLaunch:
 
     def processes(self) -> list[ProcessSpec]:
         """Write table, peers and settings; return the Tritons, their routers, and the door."""
-        table = self._plan.table.model_dump_json(by_alias=True, indent=2)
-        write_whole(self._folder / "routes.json", table)
+        write_table(self._folder, self._plan.table)
+        write_wanted(self._folder, self._wanted)
         peers = PeerList(
             peers=tuple(
                 Peer(instance=place.instance, member=place.member, address=place.data, admin=place.admin)
@@ -176,10 +186,6 @@ class _PoolLaunch:
 
     def _repository(self, place: RouterPlace) -> Path:
         return self._ground.folders.state / "tritons" / place.instance
-
-
-def _name(instance: Instance) -> str:
-    return f"{instance.sub_model}-{instance.replica}"
 
 
 def _router_place(instance: str, member: str | None, ports: tuple[int, int]) -> RouterPlace:

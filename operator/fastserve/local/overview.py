@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from fastserve.api.meta import Document, LoadProgress
 from fastserve.api.state import RankState, RouterState
-from fastserve.local.documents import PoolPlace, RouterPlace, Session
+from fastserve.local.documents import ExchangeNote, PoolPlace, RouterPlace, Session
+from fastserve.local.pool_files import read_exchanges
+from fastserve.planning.versions.words import Phase
 
 HOPELESS = ("FailedToLoad", "Crashing", "Rejected")
 """Phases that waiting will not end soon."""
@@ -29,6 +31,9 @@ class MemberRow(Document):
     """Ready, Starting, Loading, FailedToLoad, Crashing, Down or Rejected."""
     because: str = ""
     version: str = ""
+    """Of the weights that answer; two while one takes the other's place."""
+    exchange: str = ""
+    """How one version takes another one's place, or why it does not; empty at rest."""
     load: LoadProgress | None = None
     load_seconds: float = 0.0
     ranks: tuple[RankState, ...] = ()
@@ -113,8 +118,11 @@ def _pool(
         MemberRow(sub_model=member.name, phase="Rejected", because=f"{member.reason}: {member.message}")
         for member in pool.rejected
     )
+    notes = read_exchanges(pool.folder).members
     served = tuple(
-        _member(session, place, states.get(place.instance), memory)
+        _member(session, place, states.get(place.instance), memory).model_copy(
+            update={"exchange": _exchange(notes.get(place.member), states.get(place.instance))}
+        )
         for place in pool.routers
         if place.member is not None
     )
@@ -156,7 +164,7 @@ def _member(
         instance=place.instance,
         phase="Crashing" if crashing and not state.ready else _phase(state),
         because="" if state.ready else crashing or state.because,
-        version=model.version if model else "",
+        version=_version(state),
         load=model.load if model else None,
         load_seconds=model.load_seconds if model else 0.0,
         ranks=model.ranks if model else (),
@@ -167,6 +175,20 @@ def _member(
         failures=queue.failures,
         restarts=restarts + (model.restarts if model else 0),
     )
+
+
+def _exchange(note: ExchangeNote | None, state: RouterState | None) -> str:
+    if note is None or note.phase == Phase.REST:
+        return ""
+    swap = state.swap if state is not None else None
+    return note.because + (f" ({swap.phase}: {swap.because})" if swap is not None else "")
+
+
+def _version(state: RouterState) -> str:
+    active = sorted((one for one in state.versions if one.active), key=lambda one: -one.share)
+    if active:
+        return ", ".join(one.version or one.digest[:12] for one in active)
+    return state.model.version if state.model else ""
 
 
 def _crashing(session: Session, *names: str) -> str:

@@ -11,6 +11,7 @@ from fastserve.api.routes import Meaning
 from fastserve.api.submodel import SubModel
 from fastserve.errors import CheckpointError, InvalidSpec, LocalError
 from fastserve.local.checkpoints import read_facts
+from fastserve.local.documents import WantedPool
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
 from fastserve.planning.plan import PoolPlan, plan, what_is_left
@@ -58,16 +59,28 @@ def read(paths: Sequence[Path]) -> Wanted:
     return _wanted(parts)
 
 
-def plans_for(wanted: Wanted, environment: Environment, machine: Machine) -> list[PoolPlan]:
+@dataclass(frozen=True)
+class PlannedPool:
+    """A pool's plan, and what it asks of the process that advances exchanges."""
+
+    plan: PoolPlan
+    wanted: WantedPool
+
+
+def engine_home(environment: Environment) -> EngineHome:
+    """Where the engine lies that was installed."""
+    return EngineHome(
+        python=str(environment.engine_python),
+        stub_paths=(str(environment.triton.stub_packages), str(environment.package)),
+    )
+
+
+def plans_for(wanted: Wanted, home: EngineHome, machine: Machine) -> list[PlannedPool]:
     """One plan for each pool; later pools get what the earlier ones leave of the machine.
 
     Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory.
     """
-    home = EngineHome(
-        python=str(environment.engine_python),
-        stub_paths=(str(environment.triton.stub_packages), str(environment.package)),
-    )
-    plans: list[PoolPlan] = []
+    plans: list[PlannedPool] = []
     for pool in wanted.pools:
         members = wanted.members_of(pool)
         facts = {member.metadata.name: _facts(member) for member in members}
@@ -79,8 +92,17 @@ def plans_for(wanted: Wanted, environment: Environment, machine: Machine) -> lis
                 " or replicas, or end something else."
             )
         machine = what_is_left(machine, made)
-        plans.append(made)
+        plans.append(PlannedPool(made, _asked_of(made, members)))
     return plans
+
+
+def _asked_of(made: PoolPlan, members: Sequence[SubModel]) -> WantedPool:
+    served = {member.name for member in made.table.members}
+    return WantedPool(
+        table=made.table,
+        policies={m.metadata.name: m.spec.rollout for m in members if m.metadata.name in served},
+        shape={instance.name: instance.layout.gpus for instance in made.instances},
+    )
 
 
 def _text(file: Path) -> str:

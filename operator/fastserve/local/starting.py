@@ -19,7 +19,7 @@ from fastserve.local.launching import Ground, launch
 from fastserve.local.machine import this_machine
 from fastserve.local.overview import read_session, supervisor_of
 from fastserve.local.ports import door_ports
-from fastserve.local.preparing import plans_for, read
+from fastserve.local.preparing import engine_home, plans_for, read
 from fastserve.local.supervisor import KILL_AFTER, die_with_parent
 
 START_SECONDS = 10.0
@@ -58,7 +58,7 @@ def _start(options: StartOptions, say: Say) -> Session:
     installer = Installer(options.folders, say, options.torch_backend, options.triton)
     environment = installer.everything()
     say("Planning")
-    plans = plans_for(wanted, environment, this_machine(options.visible_devices))
+    plans = plans_for(wanted, engine_home(environment), this_machine(options.visible_devices))
     launch(plans, Ground(environment, options.folders), options.port)
     say("Starting")
     return _hand_over(options)

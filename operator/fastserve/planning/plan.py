@@ -31,6 +31,10 @@ class Instance:
     layout: ShardLayout
     estimated_bytes: int
 
+    @property
+    def name(self) -> str:
+        return f"{self.sub_model}-{self.replica}"
+
 
 @dataclass(frozen=True)
 class Rejection:
