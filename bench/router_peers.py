@@ -45,6 +45,12 @@ from peer_report import CONNECTIONS, DOOR, HOP, OWN, PREDICTIONS, Figures, docum
 
 RESULT = Path(__file__).parent / "results" / "router_peers.json"
 MEMBERS = ("north", "east", "south", "west")
+HOP_HEADERS = (
+    ("x-fastserve-hop", "1"),
+    ("x-request-id", "0123456789abcdef"),
+    ("x-fastserve-deadline-millis", "5000"),
+)
+"""What a door adds when it asks a member's router."""
 START_SECONDS = 60.0
 """LiteLLM takes about seven on a free core."""
 REST_SECONDS = 3.0
@@ -158,7 +164,7 @@ def our_rows(house: House, upstream_port: int, upstream_pid: int) -> list[Row]:
     behind = tuple(pids[name] for name in MEMBERS)
     alone = Processes(pids[MEMBERS[0]], (), upstream_pid)
     all_of_us = Processes(pids["door"], behind, upstream_pid)
-    infer, marked = infer_call(MEMBERS[0]), infer_call(MEMBERS[0], (("x-fastserve-hop", "1"),))
+    infer, marked = infer_call(MEMBERS[0]), infer_call(MEMBERS[0], HOP_HEADERS)
     rows = [
         Row(HOP, MEMBERS[0], member.data_port, marked, alone),
         Row(OWN, MEMBERS[0], member.data_port, infer, alone),
