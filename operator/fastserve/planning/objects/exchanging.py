@@ -16,9 +16,12 @@ from fastserve.planning.versions.words import Asked, Decision
 
 
 def exchanges(
-    observed: Observed, pool: ModelPool, accepted: Mapping[str, Accepted], setting: EngineSetting, now: Moment
+    observed: Observed, accepted: Mapping[str, Accepted], setting: EngineSetting, now: Moment
 ) -> dict[str, Decision]:
-    """The decision on every accepted sub-model, by name."""
+    """The decision on every accepted sub-model, by name. Raises ValueError where there is no pool."""
+    pool = observed.pool
+    if pool is None:
+        raise ValueError("nothing is decided for a pool that is not there")
     table = table_of(observed)
     before = {member.name: member for member in (table.members if table else ())}
     found = {}

@@ -82,7 +82,7 @@ class _Members:
 
 def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
-    decided = exchanges(observed, pool, judged.accepted, CLUSTER_ENGINE, now)
+    decided = exchanges(observed, judged.accepted, CLUSTER_ENGINE, now)
     members = _Members(judged, decided, _kept(observed, judged))
     known = _known(pool, members)
     try:
