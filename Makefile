@@ -141,6 +141,12 @@ REQUESTS ?= 50000
 fuzz: install ## Spoilt HTTP requests against real router processes: answers, crashes, memory (REQUESTS=50000)
 	nice -n 10 $(BIN)/python bench/fuzz_http.py --requests $(REQUESTS)
 
+SECONDS_PER_STEP ?= 120
+
+.PHONY: bench-overload
+bench-overload: install ## 2, 5 and 10 times more than a real Triton can answer: goodput, refusals, recovery (SECONDS_PER_STEP=120)
+	$(BIN)/python bench/overload.py --seconds $(SECONDS_PER_STEP)
+
 LIVES ?= 200
 POOLS ?= 500
 MINUTES ?=

@@ -8,9 +8,9 @@ from fastserve.api.identity import digest_of
 from fastserve.api.manifests import ManifestErrors, Manifests, Problem, check_set, parse, resolve_uris
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.routes import Meaning
-from fastserve.api.submodel import SubModel
+from fastserve.api.submodel import EngineType, SubModel
 from fastserve.errors import CheckpointError, InvalidSpec, LocalError
-from fastserve.local.checkpoints import read_facts
+from fastserve.local.checkpoints import read_custom_facts, read_facts
 from fastserve.local.documents import WantedPool
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
@@ -136,8 +136,9 @@ def _folder(file: str) -> str:
 
 
 def _facts(member: SubModel) -> CheckpointFacts | CheckpointError:
+    read = read_custom_facts if member.spec.engine.type is EngineType.CUSTOM else read_facts
     try:
-        return read_facts(member.spec.model.storage_uri)
+        return read(member.spec.model.storage_uri)
     except CheckpointError as error:
         return error
 

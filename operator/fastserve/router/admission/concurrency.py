@@ -10,6 +10,7 @@ Answers that come too late do not count as answers. So a backend that is asked f
 answer in time gets less as well.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -68,7 +69,7 @@ class Limit:
     now: int
     """In force."""
     base: int
-    """What a trial is held against, and falls back to."""
+    """What a trial is held against, and falls back to. Between trials a little more is in force."""
     pace: float = 0.0
     """At `base`, smoothed; 0 where it was not measured yet."""
     best: float = 0.0
@@ -118,14 +119,22 @@ def resized(limit: Limit, places: int) -> Limit:
         return limit
     if limit.base == limit.places or limit.base > places:
         return Limit.of(places)
-    return replace(limit, places=places, now=limit.base, trial=Trial.NONE, settling=False)
+    now = held(limit.base, places)
+    return replace(limit, places=places, now=now, trial=Trial.NONE, settling=False)
+
+
+def held(base: int, places: int) -> int:
+    """What is let in where `base` was found to be enough: a little more, so that the backend need not wait
+    for the next one while an answer is on its way (Envoy's headroom, the square root of the limit)."""
+    return min(places, base + math.isqrt(base))
 
 
 def _opened(limit: Limit) -> Limit:
     """One that does not bind is no use, and may be what keeps the queue too short to fill it: a step up,
     and what is known of the backend stays."""
     base = min(limit.places, limit.base * 2)
-    return replace(limit, now=base, base=base, pace=max(limit.pace, limit.best), trial=Trial.NONE)
+    pace = max(limit.pace, limit.best)
+    return replace(limit, now=held(base, limit.places), base=base, pace=pace, trial=Trial.NONE)
 
 
 def _hold(limit: Limit, pace: float, now: float) -> Limit:
@@ -135,8 +144,8 @@ def _hold(limit: Limit, pace: float, now: float) -> Limit:
     if abs(pace - known) > CHANGED * known:
         return _looking(replace(limit, pace=pace, best=pace))
     known += SMOOTHING * (pace - known)
-    held = replace(limit, pace=known, best=max(limit.best, known))
-    return _looking(held) if now >= limit.look_at else held
+    same = replace(limit, pace=known, best=max(limit.best, known))
+    return _looking(same) if now >= limit.look_at else same
 
 
 def _looking(limit: Limit) -> Limit:
@@ -145,9 +154,10 @@ def _looking(limit: Limit) -> Limit:
 
 
 def _try(limit: Limit, way: Trial) -> Limit:
-    target = max(1, limit.base // 2) if way is Trial.DOWN else min(limit.places, limit.base * 2)
+    now = held(limit.base, limit.places)
+    target = max(1, limit.base // 2) if way is Trial.DOWN else min(limit.places, now * 2)
     if target == limit.base:
-        return replace(limit, now=limit.base, trial=Trial.NONE, settling=limit.now != limit.base)
+        return replace(limit, now=now, trial=Trial.NONE, settling=limit.now != now)
     return replace(limit, now=target, trial=way, settling=True)
 
 
@@ -162,4 +172,5 @@ def _judged(limit: Limit, pace: float, look_at: float) -> Limit:
         return _try(moved, limit.trial)
     if down and not limit.moved and limit.base < limit.places:
         return _try(limit, Trial.UP)
-    return replace(limit, now=limit.base, trial=Trial.NONE, settling=True, look_at=look_at)
+    now = held(limit.base, limit.places)
+    return replace(limit, now=now, trial=Trial.NONE, settling=True, look_at=look_at)
