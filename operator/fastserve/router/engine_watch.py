@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastserve.api.engine import EngineReport
 from fastserve.router import loading
 from fastserve.router.bookkeeping import Bookkeeping
+from fastserve.router.engine_socket import READ_SECONDS
 from fastserve.router.health import Event
 from fastserve.router.metrics import Metrics
 from fastserve.router.serving import OwnReplica
@@ -68,7 +69,7 @@ class EngineWatch:
         waiting = self._replica.silence(look.now)
         if look.gone:
             self._replica.give_up("nobody listens at its engine's socket")
-        elif min(seconds, waiting) >= loading.SILENT_SECONDS:
+        elif waiting >= loading.SILENT_SECONDS and seconds >= READ_SECONDS:
             self._replica.give_up(f"its engine has answered nothing for {seconds:.1f} s")
 
     def _count_restarts(self, look: EngineLook) -> None:

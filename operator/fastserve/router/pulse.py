@@ -28,11 +28,13 @@ class Pulse:
         self.begun = 0
         """Inferences since the start."""
         self.latencies = Latencies()
+        self.probed_at: float | None = None
+        """Since when a probe is under way."""
         self.since = 0.0
         """The last sign of life, or when something was asked after nothing had been."""
 
     def begin(self, now: float) -> None:
-        if self.in_flight == 0:
+        if self.in_flight == 0 and self.probed_at is None:
             self.since = max(self.since, now)
         self.in_flight += 1
         self.begun += 1
@@ -52,8 +54,10 @@ class Pulse:
         self.since = max(self.since, now)
 
     def silence(self, now: float) -> float:
-        """Seconds since the last sign while an answer is owed; 0 where none is."""
-        return now - self.since if self.in_flight else 0.0
+        """Seconds since the last sign while an answer is owed to a request or a probe; 0 where none is."""
+        if self.in_flight:
+            return now - self.since
+        return now - max(self.probed_at, self.since) if self.probed_at is not None else 0.0
 
     @property
     def bound(self) -> float:

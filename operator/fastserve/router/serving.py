@@ -94,7 +94,7 @@ class OwnReplica:
             self.doubt()
 
     def silence(self, now: float) -> float:
-        """Seconds since Triton's last sign of life while requests wait for it; 0 where none does."""
+        """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""
         return self._triton.pulse.silence(now)
 
     def give_up(self, why: str) -> None:

@@ -77,7 +77,7 @@ class Vigil:
                 await asyncio.sleep(TICK_SECONDS)
 
     def _look(self, now: float, group: asyncio.TaskGroup) -> None:
-        silence = self._silence(now)
+        silence = self._triton.pulse.silence(now)
         if silence < DOUBT_SECONDS:
             self._doubted = False
         elif not self._doubted:
@@ -93,10 +93,6 @@ class Vigil:
             self._start(serving, now, group)
         self._judge(now, silence)
 
-    def _silence(self, now: float) -> float:
-        pulse, probe = self._triton.pulse, self._probe
-        return max(pulse.silence(now), now - max(probe.start, pulse.since) if probe else 0.0)
-
     def _wants_probe(self, now: float) -> bool:
         """Where it is time to, and never in the way of requests that are answered."""
         health, pulse = self._replica.health, self._triton.pulse
@@ -110,6 +106,7 @@ class Vigil:
         # One that is not ready has its bound; the silence of one that is ready is judged as it goes on.
         seconds = 2.0 * max(BUSY_SECONDS, bound) if replica.ready else bound
         replica.health = probing(replica.health)
+        pulse.probed_at = now
         task = group.create_task(self._infer(serving, seconds))
         self._probe = _Probe(task, now, pulse.begun, pulse.in_flight == 0, bound)
 
@@ -131,10 +128,13 @@ class Vigil:
         else:
             self._triton.pulse.sign(loop.time())
             self._triton.pulse.latencies.add(loop.time() - start)
-        self._probe = None
+        self._end_probe()
         self._metrics.probes(self._replica.member, outcome).inc()
         if self._replica.current is serving:
             self._replica.note(event)
+
+    def _end_probe(self) -> None:
+        self._probe, self._triton.pulse.probed_at = None, None
 
     async def _ask_server(self) -> None:
         try:
@@ -163,5 +163,5 @@ class Vigil:
     def _declare_silent(self, silence: float) -> None:
         if self._probe is not None:
             self._probe.task.cancel()
-            self._probe = None
+            self._end_probe()
         self._replica.give_up(f"it has answered nothing for {silence:.1f} s")
