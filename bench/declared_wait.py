@@ -59,8 +59,8 @@ class TritonPythonModel:
 
 @contextmanager
 def declared_wait(folder: Path, batch: int, wait: float) -> Iterator[dict[str, Any]]:
-    """The pool's overview while it runs, by the command that users type. Triton answers `batch` requests at once
-    after `wait` seconds; `folder` is empty, and its state is in `folder`/state."""
+    """The pool's overview while it runs, by the command that users type. Triton answers `batch` requests at
+    once after `wait` seconds; `folder` is empty, and its state is in `folder`/state."""
     packages = Installer(Folders.of_platform(), print).everything().triton.stub_packages
     model = folder / "model"
     (model / "1").mkdir(parents=True)

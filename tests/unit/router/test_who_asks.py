@@ -17,8 +17,7 @@ PRIORITIES = st.sampled_from(
 
 
 def read_back(lines: bytes) -> dict[bytes, bytes]:
-    pairs = [line.split(b": ", 1) for line in lines.split(b"\r\n") if line]
-    return {name: value for name, value in pairs}
+    return dict(line.split(b": ", 1) for line in lines.split(b"\r\n") if line)
 
 
 @given(HEADERS, PRIORITIES)
