@@ -3,14 +3,13 @@
 Triton batches: up to the size of a batch more requests take hardly longer, and latency, which the gradients
 of Envoy and Netflix steer by, says nothing about where that ends. What does is the number of answers per
 second: while a limit binds, half of it is tried, and kept where the answers per second stay; where they
-fall, the double is tried, and kept where they grow. A few steps find the knee; then it is looked at again
-once a minute, and at once when the backend has changed its pace.
+fall, there or later, the double is tried, and kept where they grow. A few steps find the knee; then it is
+looked at again once a minute, and at once when the backend has changed its pace.
 
 Answers that come too late do not count as answers. So a backend that is asked for more at once than it can
 answer in time gets less as well.
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -69,7 +68,7 @@ class Limit:
     now: int
     """In force."""
     base: int
-    """What a trial is held against, and falls back to. Between trials a little more is in force."""
+    """What a trial is held against, and falls back to."""
     pace: float = 0.0
     """At `base`, smoothed; 0 where it was not measured yet."""
     best: float = 0.0
@@ -119,22 +118,14 @@ def resized(limit: Limit, places: int) -> Limit:
         return limit
     if limit.base == limit.places or limit.base > places:
         return Limit.of(places)
-    now = held(limit.base, places)
-    return replace(limit, places=places, now=now, trial=Trial.NONE, settling=False)
-
-
-def held(base: int, places: int) -> int:
-    """What is let in where `base` was found to be enough: a little more, so that the backend need not wait
-    for the next one while an answer is on its way (Envoy's headroom, the square root of the limit)."""
-    return min(places, base + math.isqrt(base))
+    return replace(limit, places=places, now=limit.base, trial=Trial.NONE, settling=False)
 
 
 def _opened(limit: Limit) -> Limit:
     """One that does not bind is no use, and may be what keeps the queue too short to fill it: a step up,
     and what is known of the backend stays."""
     base = min(limit.places, limit.base * 2)
-    pace = max(limit.pace, limit.best)
-    return replace(limit, now=held(base, limit.places), base=base, pace=pace, trial=Trial.NONE)
+    return replace(limit, now=base, base=base, pace=max(limit.pace, limit.best), trial=Trial.NONE)
 
 
 def _hold(limit: Limit, pace: float, now: float) -> Limit:
@@ -145,7 +136,10 @@ def _hold(limit: Limit, pace: float, now: float) -> Limit:
         return _looking(replace(limit, pace=pace, best=pace))
     known += SMOOTHING * (pace - known)
     same = replace(limit, pace=known, best=max(limit.best, known))
-    return _looking(same) if now >= limit.look_at else same
+    if now >= limit.look_at:
+        return _looking(same)
+    # What was good enough for a window may not be for long: answers may be on their way for longer today.
+    return _try(same, Trial.UP) if known < KEPT * limit.best else same
 
 
 def _looking(limit: Limit) -> Limit:
@@ -154,10 +148,9 @@ def _looking(limit: Limit) -> Limit:
 
 
 def _try(limit: Limit, way: Trial) -> Limit:
-    now = held(limit.base, limit.places)
-    target = max(1, limit.base // 2) if way is Trial.DOWN else min(limit.places, now * 2)
+    target = max(1, limit.base // 2) if way is Trial.DOWN else min(limit.places, limit.base * 2)
     if target == limit.base:
-        return replace(limit, now=now, trial=Trial.NONE, settling=limit.now != now)
+        return replace(limit, now=limit.base, trial=Trial.NONE, settling=limit.now != limit.base)
     return replace(limit, now=target, trial=way, settling=True)
 
 
@@ -172,5 +165,6 @@ def _judged(limit: Limit, pace: float, look_at: float) -> Limit:
         return _try(moved, limit.trial)
     if down and not limit.moved and limit.base < limit.places:
         return _try(limit, Trial.UP)
-    now = held(limit.base, limit.places)
-    return replace(limit, now=now, trial=Trial.NONE, settling=True, look_at=look_at)
+    # Nor does the best come back where more does not bring it.
+    best = limit.best if down else limit.pace
+    return replace(limit, now=limit.base, best=best, trial=Trial.NONE, settling=True, look_at=look_at)
