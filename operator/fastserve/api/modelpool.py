@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, Name, ObjectMeta, Ratio
-from fastserve.api.pods import PodTemplate, Resources
+from fastserve.api.pods import ObjectName, PodTemplate, Resources
 
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
 """A header's name (RFC 9110, a token), or nothing."""
@@ -127,6 +127,24 @@ class Ejection(Document):
     """Share of a sub-model's replicas that may be left out at once; decimal between 0 and 1, 0 for none."""
 
 
+class Auth(Document):
+    """API keys. Without, whoever reaches the pool may ask it."""
+
+    secret_name: ObjectName
+    """Name of a Secret of the pool's namespace. Each entry is a key of at least 16 characters; infer.NAME may
+    ask the pool, metrics.NAME may read metrics and state. NAME tells callers apart."""
+
+
+class Tls(Document):
+    """TLS at the pool's door, and between its routers. Without, both speak plain HTTP."""
+
+    secret_name: ObjectName
+    """Name of a Secret of type kubernetes.io/tls in the pool's namespace; where it holds ca.crt, routers
+    trust that in each other. It is read again when it changes."""
+    client_ca_secret_name: ObjectName | None = None
+    """Name of a Secret with ca.crt: callers must show a certificate that it signed."""
+
+
 class Router(Document):
     """The pool's routers."""
 
@@ -140,6 +158,12 @@ class Router(Document):
     """Asking a second replica where the first one is slow."""
     ejection: Ejection = Field(default_factory=Ejection)
     """Leaving out replicas that fail or are much slower than the others."""
+    auth: Auth | None = None
+    """API keys."""
+    tls: Tls | None = None
+    """TLS at the pool's door."""
+    audit: bool = False
+    """Log one line for each answered request: who, which route, how it ended; never a text."""
     standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
     """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
     Local mode runs one."""

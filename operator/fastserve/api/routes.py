@@ -152,6 +152,16 @@ class Resilience(Document):
     ejection: Ejection = Field(default_factory=Ejection)
 
 
+class TableAccess(Document):
+    """Who may know what of the pool's routers."""
+
+    audit: bool = False
+    """Whether routers log a line for each answered request."""
+    operator_digest: str = ""
+    """SHA-256 of the key with which whoever wrote the table reads the routers' state, 64 hex digits; only
+    where they ask for keys."""
+
+
 class RouteTable(Document):
     """What every router of a pool needs to know."""
 
@@ -169,5 +179,6 @@ class RouteTable(Document):
     limits: Limits
     tenants: Tenants = Field(default_factory=Tenants)
     resilience: Resilience = Field(default_factory=Resilience)
+    access: TableAccess = Field(default_factory=TableAccess)
     members: tuple[Member, ...]
     """Accepted sub-models, by name."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fastserve.api.access import key_digest, state_key
 from fastserve.api.identity import digest_of, triton_model_name
 from fastserve.api.modelpool import ModelPool, Router, Task
 from fastserve.api.routes import (
@@ -12,6 +13,7 @@ from fastserve.api.routes import (
     Member,
     Resilience,
     RouteTable,
+    TableAccess,
     Target,
 )
 from fastserve.api.submodel import EngineType, SubModel
@@ -46,8 +48,9 @@ class EngineSetting:
     threads_per_rank: int
 
 
-def route_table(pool: ModelPool, members: Iterable[Member]) -> RouteTable:
-    """The table, members by name. Raises InvalidSpec where it is larger than its carrier takes."""
+def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = b"") -> RouteTable:
+    """The table, members by name. With `state_seed` routers that ask for keys know the key that is made of it
+    (api/access.py). Raises InvalidSpec where it is larger than its carrier takes."""
     spec = pool.spec
     table = RouteTable(
         pool=pool.metadata.name,
@@ -60,6 +63,7 @@ def route_table(pool: ModelPool, members: Iterable[Member]) -> RouteTable:
         limits=spec.router.limits,
         tenants=spec.router.tenants,
         resilience=_resilience(spec.router),
+        access=_access(pool, state_seed),
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)
@@ -68,6 +72,14 @@ def route_table(pool: ModelPool, members: Iterable[Member]) -> RouteTable:
 
 def _resilience(router: Router) -> Resilience:
     return Resilience(retries=router.retries, hedging=router.hedging, ejection=router.ejection)
+
+
+def _access(pool: ModelPool, state_seed: bytes) -> TableAccess:
+    router = pool.spec.router
+    if router.auth is None or not state_seed:
+        return TableAccess(audit=router.audit)
+    key = state_key(state_seed, f"{pool.metadata.namespace}/{pool.metadata.name}")
+    return TableAccess(audit=router.audit, operator_digest=key_digest(key.encode()))
 
 
 def _check_size(table: RouteTable) -> None:

@@ -25,6 +25,9 @@ STATUS: dict[str, int] = {
     "TextEmpty": 400,
     "TextNotUtf8": 400,
     "BadTensor": 400,
+    "KeyMissing": 401,
+    "KeyUnknown": 401,
+    "KeyForbidden": 403,
     "PathUnknown": 404,
     "ModelUnknown": 404,
     "MethodNotAllowed": 405,
@@ -50,6 +53,8 @@ STATUS: dict[str, int] = {
 PHRASES: dict[int, str] = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",

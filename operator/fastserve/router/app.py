@@ -11,10 +11,15 @@ from typing import Any
 
 from fastserve.cluster.port import Reads
 from fastserve.errors import LocalError
-from fastserve.router.doors import HOP_HEADER, DataDoor
+from fastserve.router import audit
+from fastserve.router.access import Access
+from fastserve.router.caller import HOP_HEADER
+from fastserve.router.doors import DataDoor
 from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, TableKeeper
+from fastserve.router.keys import Role
+from fastserve.router.listening import BACKLOG, Listener
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import ModelPlaces
 from fastserve.router.peers import Peers
@@ -34,7 +39,6 @@ DEFAULT_MAX_BODY = 1024 * 1024
 ADMIN_MAX_BODY = 64 * 1024
 HOP_HEADROOM = 16 * 1024
 """What was admitted at the door must fit when it goes on as tensors: a header and four bytes a text."""
-BACKLOG = 1024
 log = logging.getLogger(__name__)
 
 
@@ -90,21 +94,29 @@ class Router:
         self._metrics = Metrics()
         self._encoder = EncoderService(encoder)
         self._triton = TritonInference(settings.triton_http) if settings.triton_http else None
-        peers = Peers(settings.instance, self._metrics.healthy)
+        self._access = Access(settings)
+        peers = Peers(settings.instance, self._metrics.healthy, self._access.tls)
         self.pool = Pool(settings.pool, self._own(), peers)
         self.sidecar = self._make_sidecar(control)
         self._sources = sources_of(settings, reads)
         self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
         self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
-        door = DataDoor(self.pool, self._encoder, self._metrics)
-        self.data = HttpServer(door.handle, self._max_body, self._metrics.refused)
+        door = DataDoor(self.pool, self._encoder, self._metrics, self._access.guard)
+        self.data = HttpServer(door.handle, self._max_body, self._refused)
         self._count_what_the_data_port_has()
         times = DrainTimes(settings.quiet_seconds, settings.drain_seconds)
         self._drain = Drain(self.data, self.pool.own, times)
         path = settings.drain_socket
         self._drain_door = DrainDoor(path, self._drain) if path is not None else None
         parts = AdminParts(
-            settings.instance, self.pool, self.sidecar, self._metrics, door, self.data, self._prototypes
+            settings.instance,
+            self.pool,
+            self.sidecar,
+            self._metrics,
+            door,
+            self.data,
+            self._prototypes,
+            self._access,
         )
         self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
 
@@ -113,15 +125,15 @@ class Router:
         self._make_folders()
         self._table.look()
         loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(self.data.connection, sock=doors.data, backlog=BACKLOG),
-            await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG),
-        ]
+        data = Listener(doors.data, self.data.connection)
+        servers = [await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG), data]
         try:
+            await self._open(data)
             if self._drain_door is not None:
                 await self._drain_door.open()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop_of) for loop_of in self._loops()]
+                loops = [*self._loops(), self._access.run(data.secure)]
+                tasks = [group.create_task(loop_of) for loop_of in loops]
                 await self.stopping.wait()
                 await self._drain.run()
                 for task in tasks:
@@ -130,6 +142,12 @@ class Router:
             for server in servers:
                 server.close()
             await self._close()
+
+    async def _open(self, data: Listener) -> None:
+        """Where TLS is wanted, callers wait for a certificate; nobody is served without."""
+        await self._access.look(data.secure)
+        if self._access.tls is None:
+            await data.open()
 
     def _make_folders(self) -> None:
         """Triton, which starts when this router answers, wants its repository to be there, and the engine the
@@ -204,6 +222,8 @@ class Router:
             self._drain.revoke()
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
+        if self._access.guard is not None:
+            self._access.guard.operator_digest = snapshot.table.access.operator_digest
         limits = snapshot.table.limits
         self.data.max_connections = limits.max_connections
         self._encoder.max_waiting = limits.max_queue
@@ -212,7 +232,15 @@ class Router:
         if own is not None and member is not None:
             own.gate.resize(member.max_concurrency, limits.max_queue)
 
+    def _refused(self, reason: str) -> None:
+        self._metrics.refused(reason)
+        if self.pool.audited:
+            audit.refused(reason)
+
     def _max_body(self, headers: Mapping[bytes, bytes]) -> int:
+        """Raises Refusal for who shows no key: their bodies are not read."""
+        if self._access.guard is not None:
+            self._access.guard.admit(headers, Role.INFER)
         snapshot = self.pool.snapshot
         limit = snapshot.table.limits.max_request_bytes if snapshot else DEFAULT_MAX_BODY
         return limit + HOP_HEADROOM if HOP_HEADER in headers else limit

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import httptools
 
 from fastserve.router.answers import Refusal
+from fastserve.router.keys import Holder
 from fastserve.router.targets import path_of
 
 MAX_URL_BYTES = 8 * 1024
@@ -35,6 +36,7 @@ SINGLE = frozenset(
         b"host",
         b"inference-header-content-length",
         b"transfer-encoding",
+        b"x-api-key",
         b"x-request-id",
     )
 )
@@ -52,6 +54,8 @@ class Request:
     headers: dict[bytes, bytes]
     body: bytes
     keep_alive: bool = True
+    holder: Holder | None = None
+    """Whose key it shows, where the pool asks for keys and the request was let in."""
 
 
 @dataclass(slots=True)
@@ -64,7 +68,8 @@ class Room:
 @dataclass(frozen=True)
 class Ends:
     """Where what was read goes: `arrived` gets whole requests, `expected` hears that a caller waits for
-    ``100 Continue``; `limit_of` is the bound of a body by its headers."""
+    ``100 Continue``; `limit_of` is the bound of a body by its headers, or raises Refusal where
+    none is taken."""
 
     arrived: Callable[[Request], None]
     expected: Callable[[], None]
@@ -167,10 +172,10 @@ class Arriving:
             self._stop("BadRequest", "the header 'host' is missing")
         try:
             self._path = path_of(self._url)
+            self._limit = self._ends.limit_of(headers)
         except Refusal as refusal:
             self._refusal = refusal
             raise
-        self._limit = self._ends.limit_of(headers)
         length = headers.get(b"content-length")
         if length is None:
             self._check_coding()

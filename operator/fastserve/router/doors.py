@@ -9,12 +9,14 @@ import numpy as np
 
 from fastserve import __version__
 from fastserve.errors import FastServeError
-from fastserve.router import predicting
+from fastserve.router import audit, predicting
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
 from fastserve.router.asking import Ask, Asking, RowAnswer
-from fastserve.router.caller import caller_at_door, caller_on_hop
+from fastserve.router.caller import HOP_HEADER, caller_at_door, caller_on_hop
 from fastserve.router.combination import places, union
 from fastserve.router.encoder import EncoderService
+from fastserve.router.guard import Guard
+from fastserve.router.keys import Role
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import HEADER_LENGTH, Result, Scores, TextBatch, check_text, read_infer, render
 from fastserve.router.pool import Pool
@@ -22,7 +24,6 @@ from fastserve.router.protocol import Request
 from fastserve.router.replicas import MemberCall
 from fastserve.router.wire import ModelMetadata, ServerMetadata, TensorMetadata
 
-HOP_HEADER = b"x-fastserve-hop"
 REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 DATA_PATHS: dict[str, str] = {
     "/v1/predict": "POST",
@@ -45,14 +46,18 @@ def request_id_of(request: Request) -> str:
 
 
 class DataDoor:
-    """Answers every request at the data port; its handler never raises but for cancellation."""
+    """Answers every request at the data port; its handler never raises but for cancellation. Without a
+    `guard` nobody is asked for a key."""
 
-    def __init__(self, pool: Pool, encoder: EncoderService, metrics: Metrics) -> None:
+    def __init__(
+        self, pool: Pool, encoder: EncoderService, metrics: Metrics, guard: Guard | None = None
+    ) -> None:
         self.requests = 0
         """Requests for the pool since the router started; calls from other routers do not count."""
         self._pool = pool
         self._asking = Asking(pool, encoder, metrics)
         self._metrics = metrics
+        self._guard = guard
 
     async def handle(self, request: Request) -> Answer:
         loop = asyncio.get_running_loop()
@@ -60,6 +65,8 @@ class DataDoor:
         metrics = self._metrics
         request_id = request_id_of(request)
         try:
+            if self._guard is not None:
+                request.holder = self._guard.admit(request.headers, Role.INFER)
             answer = await self._route(request, request_id)
         except FastServeError as error:
             answer = error_answer(refusal_of(error))
@@ -67,17 +74,20 @@ class DataDoor:
             log.exception("request failed", extra={"requestId": request_id, "path": request.path})
             answer = error_answer(Refusal("Internal", "an error of the router; its log has the details"))
         metrics.requests(str(answer.status), answer.reason).inc()
-        metrics.duration.observe(loop.time() - start)
+        seconds = loop.time() - start
+        metrics.duration.observe(seconds)
         headers = (("x-request-id", request_id), *answer.headers)
-        return Answer(answer.status, answer.body, headers, answer.content_type, answer.reason)
+        answer = Answer(answer.status, answer.body, headers, answer.content_type, answer.reason)
+        if self._pool.audited:
+            route = pattern_of(request.path)[0]
+            audit.answered(request, answer, route if route in DATA_PATHS else "", seconds)
+        return answer
 
     async def _route(self, request: Request, request_id: str) -> Answer:
-        path = request.path.partition("?")[0]
-        model = _MODEL.match(path)
-        pattern = f"/v2/models/{{name}}{model['verb'] or ''}" if model else path
+        pattern, model = pattern_of(request.path)
         check_method(request, pattern, DATA_PATHS)
         if model is None:
-            return await self._plain(path, request, request_id)
+            return await self._plain(pattern, request, request_id)
         if model["verb"] == "/infer":
             return await self._infer(model["name"], request, request_id)
         return self._model_ready(model["name"]) if model["verb"] else self._metadata(model["name"])
@@ -132,10 +142,10 @@ class DataDoor:
         texts = tuple([check_text(text) for text in batch.texts])
         deadline = predicting.deadline_of(request, None, pool)
         if HOP_HEADER in request.headers:
-            caller = caller_on_hop(request.headers)
+            caller = caller_on_hop(request.headers, pool.tenant_header, request.holder)
             return await self._hop(MemberCall(name, batch.texts, deadline, request_id, (), caller), batch)
         self.requests += 1
-        caller = caller_at_door(request.headers, pool.tenant_header)
+        caller = caller_at_door(request.headers, pool.tenant_header, request.holder)
         rows = await self._asking.answer(Ask(texts, deadline, request_id, caller, direct=direct))
         result = self._result(name, rows)
         return render(result, batch, predicting.decision_headers(rows, pool))
@@ -169,6 +179,12 @@ def _stack(rows: list[RowAnswer], labels: tuple[str, ...]) -> Scores:
     for i, row in enumerate(rows):
         scores[i, places(row.combined.labels, labels)] = row.combined.scores
     return scores
+
+
+def pattern_of(path: str) -> tuple[str, re.Match[str] | None]:
+    """The pattern that a path is of, where it is one of a model's with its match; else the path itself."""
+    model = _MODEL.match(path)
+    return (f"/v2/models/{{name}}{model['verb'] or ''}" if model else path), model
 
 
 def check_method(request: Request, pattern: str, paths: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from fastserve.router.certificates import PeerTls
 from fastserve.router.replicas import PeerReplica
 from fastserve.router.table import WatchedFile
 
@@ -56,12 +57,15 @@ class PeerFile:
 class Peers:
     """The peers that serve sub-models, by instance; never this router itself."""
 
-    def __init__(self, own_instance: str, on_health: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, own_instance: str, on_health: Callable[[str, bool], None], tls: PeerTls | None = None
+    ) -> None:
         self.replicas: dict[str, PeerReplica] = {}
         self.by_member: dict[str, list[PeerReplica]] = {}
         self._own = own_instance
         self._told: dict[str, bool] = {}
         self._on_health = on_health
+        self._tls = tls
 
     def of(self, member: str) -> list[PeerReplica]:
         return self.by_member.get(member, [])
@@ -79,7 +83,9 @@ class Peers:
                 peer.member,
             )
             kept[peer.instance] = (
-                old if old and same else PeerReplica(peer.instance, peer.member, peer.address, peer.admin)
+                old
+                if old and same
+                else PeerReplica(peer.instance, peer.member, peer.address, peer.admin, tls=self._tls)
             )
             kept[peer.instance].hint(peer.ready)
         for instance, replica in self.replicas.items():

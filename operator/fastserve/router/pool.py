@@ -36,6 +36,11 @@ class Pool:
         """Name of the header that tells callers apart, in lower case; empty where nothing does."""
         return self.snapshot.tenant_header if self.snapshot else b""
 
+    @property
+    def audited(self) -> bool:
+        """Whether every answered request is to be logged."""
+        return self.snapshot is not None and self.snapshot.table.access.audit
+
     def member(self, name: str) -> Member:
         """Raises Refusal ModelUnknown, naming the models that there are."""
         snapshot = self.table()

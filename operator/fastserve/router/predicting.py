@@ -37,7 +37,7 @@ def read_ask(request: Request, request_id: str, pool: Pool) -> Ask:
     if body.sub_model is not None:
         pool.member(body.sub_model)
     deadline = deadline_of(request, body.deadline_millis, pool)
-    caller = caller_at_door(request.headers, pool.tenant_header)
+    caller = caller_at_door(request.headers, pool.tenant_header, request.holder)
     return Ask((body.text,), deadline, request_id, caller, body.top_k, body.sub_model)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from fastserve.api.state import Health
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.caller import Caller, hop_lines
+from fastserve.router.certificates import PeerTls
 from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, probing, spread, step
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct
@@ -68,9 +69,11 @@ class Replica(Protocol):
 
 
 class PeerReplica:
-    """A peer router, as this one sees it."""
+    """A peer router, as this one sees it. Its data port speaks TLS where there is `tls`."""
 
-    def __init__(self, instance: str, member: str, address: str, admin: str) -> None:
+    def __init__(
+        self, instance: str, member: str, address: str, admin: str, *, tls: PeerTls | None = None
+    ) -> None:
         self.instance = instance
         self.member = member
         self.address = address
@@ -83,7 +86,7 @@ class PeerReplica:
         self.version = ""
         self._hint: bool | None = None
         self._answered_at = 0.0
-        self._upstream = Upstream(address)
+        self._upstream = Upstream(address, tls)
         self._admin = Upstream(admin)
 
     @property

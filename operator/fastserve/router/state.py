@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from fastserve.api.state import ModelState, PeerState, QueueState, RankState, RouterState
 from fastserve.errors import FastServeError
+from fastserve.router.access import Access
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
 from fastserve.router.doors import DataDoor, check_method
 from fastserve.router.keepers import PrototypeKeeper
+from fastserve.router.keys import Role
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
@@ -24,6 +26,8 @@ ADMIN_PATHS: dict[str, str] = {
     "/v1/state": "GET",
     "/v1/prototypes/{key}": "GET",
 }
+OPEN_PATHS = frozenset(("/livez", "/readyz"))
+"""Need no key: the kubelet and the other routers have none to show."""
 _PROTOTYPES = re.compile(r"^/v1/prototypes/(?P<key>[0-9a-f]{64})$")
 CACHE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ class AdminParts:
     server: HttpServer
     """The data port's."""
     prototypes: PrototypeKeeper
+    access: Access
 
 
 class AdminDoor:
@@ -60,8 +65,11 @@ class AdminDoor:
         }
 
     async def handle(self, request: Request) -> Answer:
-        path = request.path.partition("?")[0]
+        path = request.path
         try:
+            guard = self._parts.access.guard
+            if guard is not None and path not in OPEN_PATHS:
+                guard.admit(request.headers, Role.METRICS)
             asked = _PROTOTYPES.match(path)
             known = path if path in self._paths else ""
             check_method(request, "/v1/prototypes/{key}" if asked else known, ADMIN_PATHS)
@@ -85,6 +93,8 @@ class AdminDoor:
     def _judge(self) -> tuple[bool, str]:
         if self._pool.snapshot is None:
             return False, self._pool.table_error
+        if self._parts.access.problem:
+            return False, self._parts.access.problem
         if self._sidecar is not None and self._pool.own is not None:
             return self._judge_own(self._sidecar)
         if not self._pool.prototypes.names:

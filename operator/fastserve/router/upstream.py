@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
 from fastserve.errors import BackendTimeout, BackendUnavailable
+from fastserve.router.certificates import PeerTls
 
 CONNECT_SECONDS = 1.0
 IDLE_SECONDS = 30.0
@@ -97,10 +98,12 @@ class _ClientConnection(asyncio.Protocol):
 
 
 class Upstream:
-    """Calls to one address (``host:port``); opens connections as they are needed, keeps the idle ones."""
+    """Calls to one address (``host:port``); opens connections as they are needed, keeps the idle ones. With
+    `tls` by the certificate that is there when a connection is opened."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: PeerTls | None = None) -> None:
         self.address = address
+        self._tls = tls
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._idle: list[_ClientConnection] = []
@@ -158,7 +161,7 @@ class Upstream:
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(
-                    lambda: _ClientConnection(loop), self._host, self._port
+                    lambda: _ClientConnection(loop), self._host, self._port, **self._secured()
                 )
         except TimeoutError as error:
             kind = BackendTimeout if seconds < CONNECT_SECONDS else BackendUnavailable
@@ -166,6 +169,15 @@ class Upstream:
         except OSError as error:
             raise BackendUnavailable(f"{self.address} does not accept connections: {error}") from error
         return connection
+
+    def _secured(self) -> dict[str, Any]:
+        """What makes a new connection one with TLS. Raises BackendUnavailable without a certificate."""
+        if self._tls is None:
+            return {}
+        material = self._tls.material
+        if material is None:
+            raise BackendUnavailable(f"{self.address} is not called without a certificate")
+        return {"ssl": material.client, "server_hostname": material.name}
 
     async def _exchange(self, connection: _ClientConnection, data: bytes, deadline: float) -> Reply:
         loop = connection._loop

@@ -12,6 +12,7 @@ from fastserve.api.identity import (
     TRITON_HTTP_PORT,
     TRITON_METRICS_PORT,
 )
+from fastserve.api.modelpool import Router
 from fastserve.api.objects import Manifest
 from fastserve.api.pods import EnvVar
 from fastserve.planning.objects import pod_paths
@@ -33,6 +34,18 @@ class Part:
     resources: Manifest
     mounts: Sequence[Manifest]
     env: Sequence[EnvVar] = ()
+
+
+def access_settings(router: Router) -> dict[str, str]:
+    """Where a router finds keys and certificates; nothing where it needs none."""
+    found: dict[str, str] = {}
+    if router.auth is not None:
+        found["keys_path"] = pod_paths.API_KEYS
+    if router.tls is not None:
+        found["tls_path"] = pod_paths.CERTIFICATE
+        if router.tls.client_ca_secret_name is not None:
+            found["client_ca_path"] = pod_paths.CALLER_AUTHORITY
+    return found
 
 
 def sidecar_settings(pool: str, member: str, credentials_path: str | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, no
     known = _known(pool, members)
     try:
         check_fallback(pool, {**observed.sub_models, **observed.unreadable})
-        table = route_table(pool, members.in_table)
+        table = route_table(pool, members.in_table, settings.state_seed)
     except InvalidSpec as error:
         rejection = Rejection(error.reason, error.field, error.message)
         because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"

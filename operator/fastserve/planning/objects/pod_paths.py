@@ -15,6 +15,12 @@ CLAIMS: Final = "/fastserve/claims"
 """Claims that a ``pvc://`` URI names, each under its name."""
 CREDENTIALS: Final = "/fastserve/credentials"
 """The Secret of who fetches, one file for each key; only in a router beside a Triton."""
+API_KEYS: Final = "/var/run/fastserve/api-keys"
+"""The Secret with the pool's API keys; in routers only, as the two that follow."""
+CERTIFICATE: Final = "/var/run/fastserve/certificate"
+"""The Secret with the data port's certificate and its key."""
+CALLER_AUTHORITY: Final = "/var/run/fastserve/caller-authority"
+"""The Secret with the certificate of whoever signs callers' certificates."""
 SCRATCH: Final = "/tmp"  # noqa: S108 - a volume of the container's own, since its root is read-only
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a volume of the pod's own
 TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a folder

@@ -22,6 +22,7 @@ from fastserve.planning.objects.failures import HOPELESS, INVALID_POD_TEMPLATE, 
 from fastserve.planning.objects.judging import Member, judge_all, write_troubles
 from fastserve.planning.objects.naming import service_of_pool
 from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.pool_objects import scheme_of
 from fastserve.planning.objects.reading import read_status
 from fastserve.planning.objects.verdicts import Verdict, verdict
 from fastserve.planning.plan import Rejection
@@ -83,7 +84,7 @@ def pool_status(
         conditions=conditions(_statements(pool, why), Edition(before.conditions, generation, now)),
         members=_members(pool),
         ready_members=f"{ready}/{len(pool.members)}",
-        url=f"http://{host}" + ("" if SERVICE_PORT == 80 else f":{SERVICE_PORT}"),
+        url=f"{scheme_of(observed.pool)}://{host}" + ("" if SERVICE_PORT == 80 else f":{SERVICE_PORT}"),
         last_failure=_failure(pool, why, (before.last_failure, generation), now),
     )
 
