@@ -1,8 +1,9 @@
 """What a request costs in the router: CPU of real router processes, and microseconds of a selection.
 
 Two member routers with a stand-in for Triton and a door, each a process of its own, on loopback. Measured
-are a marked call at a member's router, and a prediction with two sub-models at the door with its encoding
-remembered. The pure selection is timed over ten sub-models with 15 prototypes each.
+are a marked call at a member's router, a call for one sub-model by name at the door (the door's part), and a
+prediction with two sub-models at the door with its encoding remembered. The pure selection is timed over ten
+sub-models with 15 prototypes each.
 
     python bench/router_cost.py [--rounds 5] [--requests 2000]      writes bench/results/router_cost.json
 """
@@ -39,6 +40,7 @@ RESULT = Path(__file__).parent / "results" / "router_cost.json"
 MEMBERS = ("left", "right")
 TEXT = "left right"
 HOP = "a marked call at a member's router"
+NAMED = "a call for one sub-model by name at the door"
 PREDICT = "a prediction with two sub-models at the door, its encoding remembered"
 
 
@@ -187,6 +189,7 @@ async def measure(
     hop = (f"/v2/models/{MEMBERS[0]}/infer", lines + b"x-fastserve-hop: 1\r\n", body)
     calls = {
         HOP: (MEMBERS[0], hop),
+        NAMED: ("door", (f"/v2/models/{MEMBERS[0]}/infer", lines, body)),
         PREDICT: ("door", ("/v1/predict", b"", json.dumps({"text": TEXT}).encode())),
     }
     clients = {name: Upstream(f"127.0.0.1:{one.data_port}") for name, one in settings.items()}

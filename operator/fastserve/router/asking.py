@@ -20,7 +20,6 @@ from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
 from fastserve.router.wire import Decision
 
 Outputs = Mapping[str, MemberOutput | BackendError]
-OUTPUTS_OF_CLASSES = ("scores", "labels")
 MOST_OF_IT = 0.5
 
 
@@ -71,6 +70,33 @@ class Asking:
             return await self._ask(ask, choices)
         except BackendUnavailable as error:
             raise Refusal("MemberUnavailable", str(error)) from error
+
+    async def direct(self, call: MemberCall) -> MemberOutput:
+        """What the one sub-model says that was named: nothing to choose, to combine or to leave out. Asked
+        again as often as `answer` asks. Raises Refusal, BackendError."""
+        try:
+            return await self._named(call)
+        except BackendUnavailable as error:
+            if not self._calling.may_choose_again([call.member]):
+                raise Refusal("MemberUnavailable", str(error)) from error
+        try:
+            return await self._named(call)
+        except BackendUnavailable as error:
+            raise Refusal("MemberUnavailable", str(error)) from error
+
+    async def _named(self, call: MemberCall) -> MemberOutput:
+        name = call.member
+        if not self._pool.is_ready(name):
+            raise no_choice(self._direct(name), self._pool.table().rules)
+        self._metrics.selections(name, "Direct").inc(len(call.texts))
+        said = await self._calling.call(call)
+        if isinstance(said, Missed):
+            said = await self._calling.once_more(said, call)
+        if isinstance(said, Missed):
+            raise too_few({name: said.error}, 0)
+        if said.labels and len(said.labels) != said.scores.shape[1]:
+            raise BackendError(f"{name} gave {said.scores.shape[1]} scores for {len(said.labels)} labels")
+        return said
 
     async def _choose_all(self, ask: Ask) -> list[Choice]:
         """As many at once as the encoder takes in one batch, so that one caller does not fill its queue."""
@@ -151,8 +177,7 @@ class Asking:
 
     def _calls(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> list[MemberCall]:
         texts = [text.encode() for text in ask.texts]
-        output = self._pool.table().output
-        names = OUTPUTS_OF_CLASSES if output == "scores" else (output,)
+        names = self._pool.table().outputs
         return [
             MemberCall(
                 name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names, ask.caller

@@ -146,9 +146,18 @@ class DataDoor:
             return await self._hop(MemberCall(name, batch.texts, deadline, request_id, (), caller), batch)
         self.requests += 1
         caller = caller_at_door(request.headers, pool.tenant_header, request.holder)
-        rows = await self._asking.answer(Ask(texts, deadline, request_id, caller, direct=direct))
-        result = self._result(name, rows)
-        return render(result, batch, predicting.decision_headers(rows, pool))
+        if direct is not None:
+            call = MemberCall(direct, batch.texts, deadline, request_id, snapshot.outputs, caller)
+            return await self._named(call, batch)
+        rows = await self._asking.answer(Ask(texts, deadline, request_id, caller))
+        return render(self._result(rows), batch, predicting.decision_headers(rows, pool))
+
+    async def _named(self, call: MemberCall, batch: TextBatch) -> Answer:
+        """A call for one sub-model by its name."""
+        output = await self._asking.direct(call)
+        name = self._pool.table().output
+        result = Result(call.member, name, output.scores, output.labels, output.version)
+        return render(result, batch, predicting.direct_headers(self._pool.name, call.member))
 
     async def _hop(self, call: MemberCall, batch: TextBatch) -> Answer:
         """A call that another router chose already: straight to the own Triton, never further."""
@@ -161,15 +170,14 @@ class DataDoor:
         waited = ("x-fastserve-queue-millis", str(round(output.waited * 1000)))
         return render(result, batch, (("x-fastserve-pool", self._pool.name), waited))
 
-    def _result(self, name: str, rows: list[RowAnswer]) -> Result:
-        """All rows over one set of labels: the sub-model's own, or all that the pool is known to have."""
+    def _result(self, rows: list[RowAnswer]) -> Result:
+        """All rows over one set of labels: all that the pool is known to have."""
         labels = rows[0].combined.labels
-        if name == self._pool.name and labels:
+        if labels:
             answered = tuple(row.combined.labels for row in rows)
             known = tuple(self._pool.labels(member) for member in self._pool.table().names)
             labels = union(tuple(dict.fromkeys(one for one in (*known, *answered) if one)))
-        version = self._pool.version(name) if name != self._pool.name else ""
-        return Result(name, self._pool.table().output, _stack(rows, labels), labels, version)
+        return Result(self._pool.name, self._pool.table().output, _stack(rows, labels), labels)
 
 
 def _stack(rows: list[RowAnswer], labels: tuple[str, ...]) -> Scores:

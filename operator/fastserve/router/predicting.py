@@ -1,6 +1,7 @@
 """POST /v1/predict and /v1/route: JSON in, JSON out."""
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -95,6 +96,18 @@ async def explain(asking: Asking, pool: Pool, ask: Ask) -> Answer:
 
 def degraded(row: RowAnswer) -> bool:
     return len(row.combined.weights) < len(row.choice.weights)
+
+
+@lru_cache(maxsize=256)
+def direct_headers(pool: str, member: str) -> tuple[tuple[str, str], ...]:
+    """As decision_headers, where one sub-model was named: it is all that was asked, and it answered."""
+    return (
+        ("x-fastserve-pool", pool),
+        ("x-fastserve-submodels", member),
+        ("x-fastserve-decision", "Direct"),
+        ("x-fastserve-confidence", "1.0000"),
+        ("x-fastserve-coverage", "1.0000"),
+    )
 
 
 def decision_headers(rows: list[RowAnswer], pool: Pool) -> tuple[tuple[str, str], ...]:

@@ -1,46 +1,21 @@
 """The way of one call: who is asked, and who is asked again, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from itertools import repeat
 
-import numpy as np
 import pytest
 
+from fake_replicas import OUTPUT, Place
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.caller import ANYONE
 from fastserve.router.calling import Calling, Missed
 from fastserve.router.metrics import Metrics
-from fastserve.router.outliers import BASE_SECONDS, Conduct, Fault
+from fastserve.router.outliers import BASE_SECONDS, Fault
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
-from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.replicas import MemberCall
 from virtual_time import run_in_virtual_time
-
-OUTPUT = MemberOutput((), np.zeros((1, 2), np.float32), "1")
-
-
-@dataclass
-class Place:
-    """A replica that says what is next in `says`: an output, or an error, after `seconds`."""
-
-    says: Iterator[MemberOutput | BackendError] = field(default_factory=lambda: repeat(OUTPUT))
-    seconds: float = 0.01
-    in_flight: int = 0
-    ready: bool = True
-    labels: tuple[str, ...] = ()
-    version: str = ""
-    asked: int = 0
-    conduct: Conduct = field(default_factory=Conduct)
-
-    async def infer(self, call: MemberCall) -> MemberOutput:
-        self.asked += 1
-        said = next(self.says)
-        await asyncio.sleep(self.seconds)
-        if isinstance(said, BackendError):
-            raise said
-        return said
 
 
 def tell(story: Callable[[Calling], Awaitable[None]], *places: Place) -> None:
