@@ -59,6 +59,8 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Folder with the files of the Secret that the model's source asks for."""
     claims_path: str | None = None
     """Folder below which the claims that ``pvc://`` names are mounted."""
+    images_path: str | None = None
+    """Folder below which image volumes are mounted, each under identity.image_folder()."""
     drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     quiet_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     """A draining router goes on for so long after the last request: those who send notice late that they
