@@ -119,6 +119,17 @@ def test_a_bad_sub_model_is_rejected_by_field_and_leaves_its_neighbour_as_it_is(
     assert beside.children == alone.children
 
 
+def test_routers_are_told_which_image_lies_in_their_pod_and_that_it_is_another_version() -> None:
+    fetched = {"storageUri": "oci://r.example/sport:1"}
+    targets = [
+        PretendCluster().add(sub_model_manifest("sport", model=model)).plan().targets["sport"]
+        for model in (fetched, {**fetched, "delivery": "Fetch"}, {**fetched, "delivery": "ImageVolume"})
+    ]
+    assert [target.image for target in targets] == ["", "", "r.example/sport:1"]
+    before, written, mounted = (target.digest for target in targets)
+    assert before == written != mounted
+
+
 def test_texts_of_a_config_map_are_examples_and_their_change_is_another_meaning() -> None:
     cluster = PretendCluster().add(
         sub_model_manifest("sport", examples=[], examplesFrom={"configMap": {"name": "texts"}})

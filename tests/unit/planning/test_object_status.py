@@ -193,10 +193,12 @@ def test_a_pod_that_is_being_made_tells_what_it_mounts() -> None:
         {"name": "a", "secret": {"secretName": "keys"}},
         {"name": "b", "persistentVolumeClaim": {"claimName": "models"}},
         {"name": "c", "emptyDir": {}},
+        {"name": "d", "image": {"reference": "r.example/sport:1"}},
     ]
     cluster.look()
     assert cluster.status("sport")["placement"][0]["message"] == (
-        "its containers are being made; it mounts Secret keys, PersistentVolumeClaim models"
+        "its containers are being made; it mounts Secret keys, PersistentVolumeClaim models,"
+        " image r.example/sport:1"
     )
 
 

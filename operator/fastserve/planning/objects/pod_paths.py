@@ -13,6 +13,8 @@ MODELS: Final = "/fastserve/models"
 """Checkpoints that were fetched."""
 CLAIMS: Final = "/fastserve/claims"
 """Claims that a ``pvc://`` URI names, each under its name."""
+IMAGES: Final = "/fastserve/images"
+"""Image volumes, each under a name made of its image's."""
 CREDENTIALS: Final = "/fastserve/credentials"
 """The Secret of who fetches, one file for each key; only in a router beside a Triton."""
 SCRATCH: Final = "/tmp"  # noqa: S108 - a volume of the container's own, since its root is read-only
