@@ -16,6 +16,15 @@ MAX_MESSAGE = 4096
 
 
 @dataclass
+class Spare:
+    """The version that was proved last, and how loading it again went; seconds of the loop's clock."""
+
+    target: Target
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+@dataclass
 class Bookkeeping:
     """Times are seconds of the loop's clock, but for `away_since`. `failed_bytes` is how far the last fetch
     had come when it failed, `keys` are the fetched folders that models were loaded from."""
@@ -31,6 +40,7 @@ class Bookkeeping:
     dead_since: float | None = None
     restarts: dict[str, int] = field(default_factory=dict)
     away_since: datetime | None = None
+    spare: Spare | None = None
 
     def take_target(self, target: Target | None) -> bool:
         """A new target starts with a clean slate; whether this is one."""
@@ -56,6 +66,23 @@ class Bookkeeping:
         self.retry_at = now + loading.backoff(self.failures, reason)
         self.failure = Failure(reason=reason, message=str(error)[:MAX_MESSAGE], time=rfc3339(_now()))
         return self.failure
+
+    def note_proved(self, target: Target, serving: Serving) -> None:
+        """An inference was answered with it. That the spare answers again tells nothing of the target."""
+        self.proved[target.model_name] = serving
+        if self.is_about(target):
+            self.failures, self.failure, self.spare = 0, None, Spare(target)
+
+    def version(self, name: str, target: Target | None) -> Target | None:
+        """The target or the spare, by its name in Triton."""
+        known = (target, self.spare.target if self.spare else None)
+        return next((one for one in known if one is not None and one.model_name == name), None)
+
+    def spare_failed(self, name: str, now: float) -> None:
+        """The spare, where it is the one of that name, could not be loaded again or did not answer."""
+        if self.spare is not None and self.spare.target.model_name == name:
+            self.spare.failures += 1
+            self.spare.retry_at = now + loading.backoff(self.spare.failures)
 
     def note_live(self, *, live: bool) -> None:
         """Whether Triton answers now."""

@@ -2,7 +2,8 @@
 
 Fetch the target's files where they are not there, load it beside whatever serves, prove it by an
 inference, switch, let the old one finish, unload it, remove its files. The same rule brings a Triton back
-that died, because nothing that Triton does not show as READY counts as loaded.
+that died, because nothing that Triton does not show as READY counts as loaded. Where the target cannot be
+had then, the version that was proved last is loaded meanwhile.
 """
 
 from collections.abc import Mapping
@@ -56,7 +57,8 @@ class Seen:
     loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
     target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
     whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
-    those of them that nothing in Triton was loaded from.
+    those of them that nothing in Triton was loaded from. `spare` is another version that can be loaded now:
+    the one that was proved last, where its files are here.
     """
 
     now: float
@@ -75,10 +77,32 @@ class Seen:
     fetching: bool = False
     leftovers: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
+    spare: str | None = None
 
 
 def next_action(seen: Seen) -> Action:
     """The one next step."""
+    action = _towards_target(seen)
+    return (_fall_back(seen) or action) if action.kind is Kind.WAIT else action
+
+
+def _fall_back(seen: Seen) -> Action | None:
+    """Load the last version that answered, where nothing serves and the target cannot be had now."""
+    spare = seen.spare
+    missed = not seen.fetched or seen.now < seen.retry_at
+    if spare is None or not missed or not seen.live or seen.loading is not None or seen.serving is not None:
+        return None
+    state = seen.index.get(spare)
+    if state in GOING:
+        return Action(Kind.WAIT, spare, f"Triton shows {spare} as {state}")
+    if state != READY:
+        return Action(Kind.LOAD, spare, f"{spare} answered before, and {seen.target} cannot be had now")
+    if spare in seen.proved:
+        return Action(Kind.SWITCH, spare, f"{spare} answers, and {seen.target} cannot be had now")
+    return Action(Kind.PROVE, spare, f"{spare} is loaded again and must answer once")
+
+
+def _towards_target(seen: Seen) -> Action:
     if seen.target is not None and not seen.fetched:
         return _fetch(seen, seen.target)
     if not seen.live:

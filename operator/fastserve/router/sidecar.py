@@ -16,7 +16,7 @@ from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
 from fastserve.errors import BackendError, BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
-from fastserve.router.bookkeeping import Bookkeeping
+from fastserve.router.bookkeeping import Bookkeeping, Spare
 from fastserve.router.custom_model import CONFIG
 from fastserve.router.engine_socket import read_report
 from fastserve.router.fetch_child import FetchChild
@@ -137,14 +137,15 @@ class Sidecar:
             self._fetching[1].cancel()
         seen = await self._look(target)
         action = loading.next_action(seen)
-        if target is not None and action.kind is Kind.FETCH:
-            self._start_fetching(target)
-        elif target is not None and action.kind is Kind.LOAD:
+        version = self.book.version(action.model, target)
+        if version is not None and action.kind is Kind.FETCH:
+            self._start_fetching(version)
+        elif version is not None and action.kind is Kind.LOAD:
             if loading.READY not in seen.index.values():
                 self._parts.on_restart()
-            self._loading = (target.model_name, asyncio.create_task(self._load(target)))
-        elif target is not None and action.kind is Kind.PROVE:
-            await self._prove(target)
+            self._loading = (version.model_name, asyncio.create_task(self._load(version)))
+        elif version is not None and action.kind is Kind.PROVE:
+            await self._prove(version)
         elif action.kind is Kind.SWITCH:
             self._parts.replica.switch(self.book.proved[action.model])
         elif action.kind is Kind.UNLOAD:
@@ -174,7 +175,9 @@ class Sidecar:
         files = self._files(target)
         custom = target is not None and target.custom
         left = leftovers(parts.places.models, files.key if files else "")
+        spare = self._spare(target)
         held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
+        held |= {spare.target.model_name} if spare else set()
         return Seen(
             now=now,
             live=self.live,
@@ -192,7 +195,16 @@ class Sidecar:
             fetching=self._fetching is not None,
             leftovers=left,
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
+            spare=spare.target.model_name if spare and now >= spare.retry_at else None,
         )
+
+    def _spare(self, target: Target | None) -> Spare | None:
+        """The version that was proved last, where it is not the target and its files are here."""
+        spare = self.book.spare
+        if spare is None or target is None or spare.target.model_name == target.model_name:
+            return None
+        files = self._files(spare.target)
+        return spare if files is not None and files.folder.is_dir() else None
 
     def _files(self, target: Target | None) -> ModelFiles | None:
         """None where the target's URI leads nowhere here; fetching it says why."""
@@ -282,17 +294,18 @@ class Sidecar:
         if snapshot is None or files is None:
             return
         # Read anew: the report that this step began with may be older than the load.
-        report = self.report = await read_report(self.socket_of(target))
+        report = await read_report(self.socket_of(target))
         try:
             config = self._parts.repository / target.model_name / CONFIG
             size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
             version = await asyncio.to_thread(version_of, target, files)
             candidate = Candidate(target, snapshot.output, version, size, report)
-            book.proved[target.model_name] = await prove(self._parts.replica, candidate)
+            book.note_proved(target, await prove(self._parts.replica, candidate))
         except (BackendError, InvalidSpec, OSError) as error:
             self._fail(target.model_name, error)
             return
-        book.failures, book.failure = 0, None
+        if book.is_about(target):
+            self.report = report
         if target.model_name in book.load_seconds:
             self._parts.metrics.load.observe(book.load_seconds[target.model_name])
 
@@ -304,9 +317,12 @@ class Sidecar:
         self.book.dead_since = None
 
     def _fail(self, name: str, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
         if self.book.target[0] != name:
+            self.book.spare_failed(name, now)
+            log.warning("the last version does not come back", extra={"model": name, "why": str(error)})
             return
-        failure = self.book.fail(error, asyncio.get_running_loop().time())
+        failure = self.book.fail(error, now)
         log.error("load failed", extra={"model": name, "reason": failure.reason, "why": str(error)})
 
     def _say(self, action: Action) -> None:
