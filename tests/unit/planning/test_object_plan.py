@@ -264,6 +264,50 @@ def test_a_sub_model_that_is_deleted_as_its_user_asks_with_cascade_orphan_keeps_
     assert set(cluster.children) == before
 
 
+FAULTY = [{"model": {"storageUri": "file:///elsewhere"}}, {"replicas": "many"}]
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_suspend_takes_the_pods_of_a_sub_model_that_is_rejected_too(fault: dict[str, Any]) -> None:
+    cluster = news("sport", "world")
+    before = copy.deepcopy(cluster.children)
+    change(cluster, "sport", suspend=True, **fault)
+    cluster.settle()
+    gone = {key for key in before if key not in cluster.children}
+    assert [(kind, name[:7]) for kind, name in gone] == [(DEPLOYMENT, "sport-m")]
+    assert {key: cluster.children[key] for key in cluster.children} == {
+        key: one for key, one in before.items() if key not in gone
+    }
+    statuses = cluster.statuses()
+    assert (statuses["sport"]["Accepted"], statuses["sport"]["Suspended"]) == (
+        "False InvalidSpec",
+        "True Suspended",
+    )
+    assert statuses["sport"]["Available"] == "False NoReplicaAnswers"
+    assert statuses["world"]["Ready"] == "True InferenceAnswered"
+    change(cluster, "sport", suspend=False, replicas=1, model={"storageUri": "s3://models/sport"})
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+@pytest.mark.parametrize("fault", [{"topK": "two"}, {"fallback": {"type": "SubModel", "subModel": "gone"}}])
+def test_suspend_takes_the_pods_though_the_pool_is_rejected(fault: dict[str, Any]) -> None:
+    cluster = news("sport", "world")
+    assert cluster.pool is not None
+    cluster.pool["spec"] = {"selection": fault}
+    change(cluster, "sport", suspend=True)
+    cluster.settle()
+    assert {name[:5] for name in cluster.names(DEPLOYMENT)} == {"news-", "world"}
+    assert cluster.statuses()["sport"]["Suspended"] == "True Suspended"
+    cluster.pool["spec"]["suspend"] = True
+    cluster.settle()
+    assert cluster.names(DEPLOYMENT) == []
+    cluster.pool["spec"] = {}
+    change(cluster, "sport", suspend=False)
+    cluster.settle()
+    assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"
+
+
 def test_suspend_takes_the_pods_and_leaves_everything_else() -> None:
     cluster = news("sport", "world")
     names = set(cluster.children)
