@@ -27,7 +27,8 @@ class Spare:
 @dataclass
 class Bookkeeping:
     """Times are seconds of the loop's clock, but for `away_since`. `failed_bytes` is how far the last fetch
-    had come when it failed, `keys` are the fetched folders that models were loaded from."""
+    had come when it failed, `keys` are the fetched folders that models were loaded from. `checked` is the
+    target whose mounted files were looked at and not loaded yet."""
 
     target: tuple[str, int | None] = ("", None)
     failures: int = 0
@@ -41,6 +42,7 @@ class Bookkeeping:
     restarts: dict[str, int] = field(default_factory=dict)
     away_since: datetime | None = None
     spare: Spare | None = None
+    checked: str = ""
 
     def take_target(self, target: Target | None) -> bool:
         """A new target starts with a clean slate; whether this is one."""
@@ -48,7 +50,7 @@ class Bookkeeping:
         if name == self.target:
             return False
         self.target, self.failures, self.retry_at, self.failure = name, 0, 0.0, None
-        self.dead_since, self.failed_bytes = None, 0
+        self.dead_since, self.failed_bytes, self.checked = None, 0, ""
         return True
 
     def is_about(self, target: Target | None) -> bool:

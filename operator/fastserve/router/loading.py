@@ -32,6 +32,7 @@ class Kind(StrEnum):
     REST = "Rest"
     WAIT = "Wait"
     FETCH = "Fetch"
+    CHECK = "Check"
     DISCARD = "Discard"
     LOAD = "Load"
     PROVE = "Prove"
@@ -57,8 +58,9 @@ class Seen:
     loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
     target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
     whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
-    those of them that nothing in Triton was loaded from. `spare` is another version that can be loaded now:
-    the one that was proved last, where its files are here.
+    those of them that nothing in Triton was loaded from. `checked` tells whether files that are only mounted
+    were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
+    loaded now: the one that was proved last, where its files are here.
     """
 
     now: float
@@ -78,6 +80,7 @@ class Seen:
     leftovers: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
     spare: str | None = None
+    checked: bool = True
 
 
 def next_action(seen: Seen) -> Action:
@@ -106,7 +109,9 @@ def _towards_target(seen: Seen) -> Action:
     if seen.target is not None and not seen.fetched:
         return _fetch(seen, seen.target)
     if not seen.live:
-        return Action(Kind.WAIT, because="Triton is not live")
+        return _before_triton(seen)
+    if seen.fetching:
+        return Action(Kind.WAIT, seen.target or "", f"the files of {seen.target} are being looked at")
     if seen.loading is not None:
         return Action(Kind.WAIT, seen.loading, f"{seen.loading} is being loaded")
     if seen.target is None:
@@ -124,6 +129,13 @@ def _fetch(seen: Seen, target: str) -> Action:
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"the files of {target} are fetched again soon")
     return Action(Kind.FETCH, target, f"the files of {target} are not here")
+
+
+def _before_triton(seen: Seen) -> Action:
+    """What is wrong with mounted files need not wait until Triton has started."""
+    if seen.target is None or seen.checked or seen.fetching or seen.now < seen.retry_at:
+        return Action(Kind.WAIT, because="Triton is not live")
+    return Action(Kind.CHECK, seen.target, f"the files of {seen.target} are looked at while Triton starts")
 
 
 def _towards(seen: Seen, target: str) -> Action | None:

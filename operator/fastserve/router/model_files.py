@@ -36,11 +36,12 @@ class ModelPlaces:
 @dataclass(frozen=True)
 class ModelFiles:
     """`folder` holds the files, or will; what is read from it may not link to outside `root`. `key` names it
-    among the fetched ones and is empty where nothing is copied."""
+    among the fetched ones and is empty where nothing is copied; a claim's or an image's are `mounted`."""
 
     folder: Path
     root: Path
     key: str = ""
+    mounted: bool = False
 
     @property
     def there(self) -> bool:
@@ -63,7 +64,7 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
             "spec.model.storageUri", f"this router has no place for {source.scheme}://", allowed
         )
     if source.scheme == "pvc":
-        return ModelFiles(where / source.place / source.path, where / source.place)
+        return ModelFiles(where / source.place / source.path, where / source.place, mounted=True)
     key = fetch_key(target)
     return ModelFiles(where / key, where / key, key)
 
@@ -72,7 +73,7 @@ def _in_image(target: Target, images: Path | None) -> ModelFiles:
     if images is None:
         raise InvalidSpec("spec.model.delivery", "this router has no place for an image volume", "Fetch")
     folder = images / image_folder(target.image)
-    return ModelFiles(folder, folder)
+    return ModelFiles(folder, folder, mounted=True)
 
 
 def check_mounted(target: Target, files: ModelFiles) -> None:

@@ -32,6 +32,7 @@ from fastserve.router.model_files import (
     unused,
     version_of,
 )
+from fastserve.router.mounted_check import MountedCheck
 from fastserve.router.proving import Candidate, prove
 from fastserve.router.rendering import Rendering, render
 from fastserve.router.repository import models_in, remove_model
@@ -65,7 +66,7 @@ class Sidecar:
     def __init__(self, parts: SidecarParts) -> None:
         self._parts = parts
         self._loading: tuple[str, asyncio.Task[None]] | None = None
-        self._fetching: tuple[FetchChild, asyncio.Task[None]] | None = None
+        self._fetching: tuple[FetchChild | MountedCheck, asyncio.Task[None]] | None = None
         self._logged = ""
         self.book = Bookkeeping()
         self.live = False
@@ -102,7 +103,7 @@ class Sidecar:
         elif self.book.failed(target) and (child is None or done <= self.book.failed_bytes):
             phase = "FailedToLoad"
         elif child is not None:
-            phase = "Fetching"
+            phase = child.phase
         elif self.loading == target.model_name:
             phase = "Loading"
         return LoadProgress(phase=phase, bytes_done=done, bytes_total=total)
@@ -138,7 +139,7 @@ class Sidecar:
         seen = await self._look(target)
         action = loading.next_action(seen)
         version = self.book.version(action.model, target)
-        if version is not None and action.kind is Kind.FETCH:
+        if version is not None and action.kind in (Kind.FETCH, Kind.CHECK):
             self._start_fetching(version)
         elif version is not None and action.kind is Kind.LOAD:
             if loading.READY not in seen.index.values():
@@ -193,6 +194,7 @@ class Sidecar:
             patience=loading.CUSTOM_SILENT_SECONDS if custom else loading.SILENT_SECONDS,
             fetched=target is None or (files is not None and files.there),
             fetching=self._fetching is not None,
+            checked=files is None or not files.mounted or book.checked == book.target[0],
             leftovers=left,
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
             spare=spare.target.model_name if spare and now >= spare.retry_at else None,
@@ -249,13 +251,13 @@ class Sidecar:
         except InvalidSpec as error:
             self._fail(target.model_name, error)
             return
-        child = FetchChild(target, files, self._parts.places)
+        child = FetchChild(target, files, self._parts.places) if files.key else MountedCheck(target, files)
         self._fetching = (child, asyncio.create_task(self._fetch(child)))
 
-    async def _fetch(self, child: FetchChild) -> None:
+    async def _fetch(self, child: FetchChild | MountedCheck) -> None:
         try:
             await child.run()
-            self.book.failures, self.book.failure = 0, None
+            self.book.failures, self.book.failure, self.book.checked = 0, None, child.model_name
         except (FastServeError, OSError) as error:
             self.book.failed_bytes = max(self.book.failed_bytes, child.bytes_done)
             self._fail(child.model_name, error)
@@ -274,6 +276,9 @@ class Sidecar:
             into = Rendering(parts.repository / target.model_name, self.socket_of(target), task)
             files = files_of(target, parts.places)
             self.book.keys[target.model_name] = files.key
+            checked, self.book.checked = self.book.checked == target.model_name, ""
+            if not checked:
+                await MountedCheck(target, files).run()
             await asyncio.to_thread(render, target, files, into)
             await self._parts.control.load(target.model_name)
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start

@@ -126,6 +126,20 @@ def test_files_that_are_not_here_are_fetched_first(change: dict, kind: Kind, mod
     assert (action.kind, action.model) == (kind, model)
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"live": False}, Kind.CHECK),
+        ({"live": False, "fetching": True}, Kind.WAIT),
+        ({"live": False, "retry_at": 101.0}, Kind.WAIT),
+        ({"fetching": True}, Kind.WAIT),
+        ({}, Kind.LOAD),
+    ],
+)
+def test_mounted_files_are_looked_at_while_triton_starts(change: dict, kind: Kind) -> None:
+    assert next_action(replace(SEEN, checked=False, **change)).kind is kind
+
+
 LOST = replace(SEEN, spare="m-old", retry_at=110.0)
 
 

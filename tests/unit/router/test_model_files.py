@@ -74,7 +74,7 @@ def test_an_image_volume_is_read_where_it_is_mounted_whatever_its_digest() -> No
     uri = f"oci://r.example/news@sha256:{'0' * 64}"
     image = uri.removeprefix("oci://")
     files = files_of(target(uri, image=image, expected_digest="sha256:" + "0" * 64), PLACES)
-    assert files == ModelFiles(folder := Path("/images") / image_folder(image), folder)
+    assert files == ModelFiles(folder := Path("/images") / image_folder(image), folder, mounted=True)
     assert files.there
 
 
