@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure
 from fastserve.api.routes import Target
 from fastserve.errors import FastServeError
 from fastserve.router import loading
+from fastserve.router.model_files import ModelPlaces, found_files
 from fastserve.router.serving import Serving
 
+Phase = Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"]
 ABSENT_SECONDS = 10.0
 """A Triton that does not answer for so long did not merely start."""
 MAX_MESSAGE = 4096
@@ -79,6 +82,22 @@ class Bookkeeping:
         """The target or the spare, by its name in Triton."""
         known = (target, self.spare.target if self.spare else None)
         return next((one for one in known if one is not None and one.model_name == name), None)
+
+    def spare_beside(self, target: Target | None, places: ModelPlaces) -> Spare | None:
+        """The version that was proved last, where it is not the target and its files are here."""
+        spare = self.spare
+        if spare is None or target is None or spare.target.model_name == target.model_name:
+            return None
+        files = found_files(spare.target, places)
+        return spare if files is not None and files.folder.is_dir() else None
+
+    def phase(self, target: Target, doing: Phase, fetched: int) -> Phase:
+        """How far the target is, where `doing` is what is done for it now and `fetched` bytes are here."""
+        if target.model_name in self.proved:
+            return "Loaded"
+        # A failed load that is tried again is still a failed load, or the phase would flap for ever; a fetch
+        # that comes further than the last one is none.
+        return "FailedToLoad" if self.failed(target) and fetched <= self.failed_bytes else doing
 
     def spare_failed(self, name: str, now: float) -> None:
         """The spare, where it is the one of that name, could not be loaded again or did not answer."""

@@ -69,6 +69,14 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
     return ModelFiles(where / key, where / key, key)
 
 
+def found_files(target: Target | None, places: ModelPlaces) -> ModelFiles | None:
+    """As files_of; None where it raises, which fetching tells."""
+    try:
+        return files_of(target, places) if target else None
+    except InvalidSpec:
+        return None
+
+
 def _in_image(target: Target, images: Path | None) -> ModelFiles:
     if images is None:
         raise InvalidSpec("spec.model.delivery", "this router has no place for an image volume", "Fetch")

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure, LoadProgress
@@ -16,7 +15,7 @@ from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
 from fastserve.errors import BackendError, BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
-from fastserve.router.bookkeeping import Bookkeeping, Spare
+from fastserve.router.bookkeeping import Bookkeeping, Phase
 from fastserve.router.custom_model import CONFIG
 from fastserve.router.engine_socket import read_report
 from fastserve.router.fetch_child import FetchChild
@@ -24,10 +23,10 @@ from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import (
-    ModelFiles,
     ModelPlaces,
     discard,
     files_of,
+    found_files,
     leftovers,
     unused,
     version_of,
@@ -95,18 +94,11 @@ class Sidecar:
         done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
         if child is not None:
             done, total = child.bytes_done, child.bytes_total
-        phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"] = "Pending"
-        if target.model_name in self.book.proved:
-            phase = "Loaded"
-        # A failed load that is tried again is still a failed load, or the phase would flap for ever; a fetch
-        # that comes further than the last one is none.
-        elif self.book.failed(target) and (child is None or done <= self.book.failed_bytes):
-            phase = "FailedToLoad"
-        elif child is not None:
-            phase = child.phase
-        elif self.loading == target.model_name:
-            phase = "Loading"
-        return LoadProgress(phase=phase, bytes_done=done, bytes_total=total)
+        doing: Phase = "Loading" if self.loading == target.model_name else "Pending"
+        if child is not None:
+            doing = child.phase
+        fetched = done if child is not None else 0
+        return LoadProgress(phase=self.book.phase(target, doing, fetched), bytes_done=done, bytes_total=total)
 
     async def run(self) -> None:
         """Step after step, for ever."""
@@ -173,10 +165,10 @@ class Sidecar:
         now = asyncio.get_running_loop().time()
         self._watch_engine(target, index, now)
         serving = parts.replica.current
-        files = self._files(target)
+        files = found_files(target, parts.places)
         custom = target is not None and target.custom
         left = leftovers(parts.places.models, files.key if files else "")
-        spare = self._spare(target)
+        spare = book.spare_beside(target, parts.places)
         held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
         held |= {spare.target.model_name} if spare else set()
         return Seen(
@@ -199,21 +191,6 @@ class Sidecar:
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
             spare=spare.target.model_name if spare and now >= spare.retry_at else None,
         )
-
-    def _spare(self, target: Target | None) -> Spare | None:
-        """The version that was proved last, where it is not the target and its files are here."""
-        spare = self.book.spare
-        if spare is None or target is None or spare.target.model_name == target.model_name:
-            return None
-        files = self._files(spare.target)
-        return spare if files is not None and files.folder.is_dir() else None
-
-    def _files(self, target: Target | None) -> ModelFiles | None:
-        """None where the target's URI leads nowhere here; fetching it says why."""
-        try:
-            return files_of(target, self._parts.places) if target else None
-        except InvalidSpec:
-            return None
 
     def _forget(self, index: dict[str, str]) -> None:
         """Only what Triton shows as READY counts as loaded: it may have died and come back empty."""
@@ -295,7 +272,7 @@ class Sidecar:
 
     async def _prove(self, target: Target) -> None:
         """Ask the new version once."""
-        book, snapshot, files = self.book, self._parts.snapshot(), self._files(target)
+        book, snapshot, files = self.book, self._parts.snapshot(), found_files(target, self._parts.places)
         if snapshot is None or files is None:
             return
         # Read anew: the report that this step began with may be older than the load.
