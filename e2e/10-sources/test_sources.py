@@ -17,6 +17,7 @@ from harness.watching import watched
 pytestmark = pytest.mark.timeout(1200)
 
 SPORT = "The striker scored twice in the cup final."
+ENGINE_PYTHON = "/opt/fastserve/engine/bin/python"
 FETCHED = ("https", "s3", "gs", "hf", "oci")
 
 
@@ -198,3 +199,33 @@ def test_another_source_is_taken_up_in_place_and_no_question_fails(
     assert thing["status"]["activeVersion"] == "from-s3"
     assert pod["metadata"]["uid"] == before
     assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [0]
+
+
+def test_a_triton_that_restarts_while_the_new_version_cannot_be_fetched_gets_the_old_one_again(
+    pool: Kubectl, offers: Offers, gone_afterwards: None
+) -> None:
+    right = offers.by_scheme["https"]
+    apply_offer(pool, "kept", right, version="old")
+    eventually(lambda: must_be(pool, "submodel", "kept", "Ready"), 300, "it is Ready")
+    apply_offer(pool, "kept", Offer(f"{right.uri}.absent", right.secret), version="new")
+    eventually(lambda: failed_with(pool, "kept", "NotFound"), 60, "the status says so")
+    (pod,) = pool.list_of("pods", "fastserve.io/submodel=kept")
+    end = "import os, signal; os.kill(1, signal.SIGTERM)"
+    start = time.monotonic()
+    pool("exec", pod["metadata"]["name"], "-c", "triton", "--", ENGINE_PYTHON, "-c", end)
+
+    def is_back() -> Manifest:
+        (now,) = pool.list_of("pods", "fastserve.io/submodel=kept")
+        assert (now["metadata"]["uid"], restarts_of(now)) == (pod["metadata"]["uid"], restarts_of(pod) + 1)
+        must_be(pool, "submodel", "kept", "Available")
+        return pool.get("submodel", "kept")
+
+    thing = eventually(is_back, 120, "the old version answers again")
+    print(f"Triton ended -> the old version answers again: {time.monotonic() - start:.1f} s")
+    assert thing["status"]["activeVersion"] == "old"
+    assert condition(thing, "Ready")["reason"] == "NotFound"
+    answers(pool, "kept")
+
+
+def restarts_of(pod: Manifest) -> int:
+    return sum(one["restartCount"] for one in pod["status"]["containerStatuses"])
