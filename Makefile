@@ -50,8 +50,12 @@ unit: install ## The quick tests: pure functions, sockets, contracts
 	$(BIN)/pytest tests/unit tests/wiring tests/contract
 
 .PHONY: test
-test: lint ## Everything: style, types, walls, and all tests with a real Triton and real models
+test: lint programs ## Everything: style, types, walls, and all tests with a real Triton and real models
 	$(BIN)/pytest tests
+
+.PHONY: programs
+programs: install ## helm, with which the charts are tested: built from source where it is not on PATH and Go is there
+	PYTHONPATH=e2e $(BIN)/python -m cluster programs helm
 
 .PHONY: generate
 generate: install ## Write the generated files: CRDs, OpenAPI, golden plans, what charts copy

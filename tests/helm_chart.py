@@ -18,11 +18,11 @@ Manifest = dict[str, Any]
 
 
 def helm() -> str:
-    """The helm on PATH, or the one that `make cluster` built. Skips the test where there is neither."""
+    """The helm on PATH, or the one that `make programs` built. Skips the test where there is neither."""
     built = platformdirs.user_state_path("fastserve") / "cluster" / "bin" / "helm"
     found = shutil.which("helm") or (str(built) if built.exists() else None)
     if found is None:
-        pytest.skip("no helm on PATH and none built by make cluster: charts are not rendered")
+        pytest.skip("no helm on PATH and none built by make programs: charts are not rendered")
     return found
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.asking import forwarded, predict
+from harness.asking import asked_meanwhile, forwarded, predict
 from harness.example import documents, load_models
 from harness.kubectl import Kubectl, Manifest
-from harness.sources import TOKEN, WRONG, Offer, Offers, offered
+from harness.sources import WRONG, Offer, Offers, offered
 from harness.statuses import condition, is_so, must_be, told
 from harness.waiting import eventually
 from harness.watching import watched
@@ -17,6 +17,7 @@ from harness.watching import watched
 pytestmark = pytest.mark.timeout(1200)
 
 SPORT = "The striker scored twice in the cup final."
+ENGINE_PYTHON = "/opt/fastserve/engine/bin/python"
 FETCHED = ("https", "s3", "gs", "hf", "oci")
 
 
@@ -130,32 +131,101 @@ def test_another_digest_is_no_model(pool: Kubectl, offers: Offers, gone_afterwar
     assert "sha256:" + "0" * 64 in message
 
 
-@pytest.mark.parametrize(
-    ("scheme", "key"), [("https", "bearerToken"), ("hf", "HF_TOKEN"), ("oci", ".dockerconfigjson")]
-)
-def test_wrong_credentials_are_told_and_never_shown(
-    pool: Kubectl, offers: Offers, gone_afterwards: None, scheme: str, key: str
-) -> None:
-    right, name = offers.by_scheme[scheme], f"wrong-{scheme}"
-    wrong = {**right.secret, key: right.secret[key].replace(TOKEN, WRONG)}
+def is_refused(kubectl: Kubectl, name: str, offer: Offer) -> None:
+    """Apply the offer with what its server refuses; the status says so, and no word of the Secret."""
     start = time.monotonic()
-    apply_offer(pool, name, Offer(right.uri, wrong))
-    thing = eventually(lambda: failed_with(pool, name, "Unauthorized"), 60, "the status says so")
-    print(
-        f"{scheme}: -> status {time.monotonic() - start:.1f} s: {thing['status']['lastFailure']['message']}"
-    )
+    apply_offer(kubectl, name, Offer(offer.uri, {**offer.secret, **offer.wrong}))
+    thing = eventually(lambda: failed_with(kubectl, name, "Unauthorized"), 60, "the status says so")
+    message = thing["status"]["lastFailure"]["message"]
+    print(f"{name}: -> status {time.monotonic() - start:.1f} s: {message}")
     assert WRONG not in json.dumps(thing["status"])
-    assert "spec.model.credentials" in thing["status"]["lastFailure"]["message"]
+    assert "spec.model.credentials" in message
 
 
-def test_a_secret_that_is_put_right_is_taken_up(pool: Kubectl, offers: Offers, gone_afterwards: None) -> None:
+@pytest.mark.parametrize("scheme", ["hf", "oci"])
+def test_wrong_credentials_are_told_and_never_shown(
+    pool: Kubectl, offers: Offers, gone_afterwards: None, scheme: str
+) -> None:
+    is_refused(pool, f"wrong-{scheme}", offers.by_scheme[scheme])
+
+
+@pytest.mark.parametrize("schemes", [("https",), ("s3", "gs")])
+def test_a_secret_that_is_put_right_is_taken_up(
+    pool: Kubectl, offers: Offers, gone_afterwards: None, schemes: tuple[str, ...]
+) -> None:
+    names = {f"mended-{scheme}": offers.by_scheme[scheme] for scheme in schemes}
+    for name, offer in names.items():
+        is_refused(pool, name, offer)
+    start, before = time.monotonic(), {name: uid_of_pod(pool, name) for name in names}
+    for name, offer in names.items():
+        apply_secret(pool, name, offer.secret)
+    for name in names:
+        eventually(lambda one=name: must_be(pool, "submodel", one, "Ready"), 300, f"{name} is Ready")
+        seconds = time.monotonic() - start
+        print(f"{name}: Secret put right -> Ready {seconds:.1f} s (the kubelet's minute is in it)")
+    assert {name: uid_of_pod(pool, name) for name in names} == before
+
+
+def uid_of_pod(kubectl: Kubectl, name: str) -> str:
+    """Of the sub-model's only pod."""
+    (pod,) = kubectl.list_of("pods", f"fastserve.io/submodel={name}")
+    return str(pod["metadata"]["uid"])
+
+
+def test_another_source_is_taken_up_in_place_and_no_question_fails(
+    pool: Kubectl, offers: Offers, gone_afterwards: None
+) -> None:
+    """One Secret holds what both sources ask for: another Secret would be another pod."""
+    first, second = offers.by_scheme["https"], offers.by_scheme["s3"]
+    apply_secret(pool, "both", {**first.secret, **second.secret})
+    both = {"credentials": {"secretName": "both"}}
+    apply_member(pool, "moved", first.uri, version="from-https", **both)
+    eventually(lambda: must_be(pool, "submodel", "moved", "Ready"), 300, "it is Ready")
+    before = uid_of_pod(pool, "moved")
+    with forwarded(pool, "service/news", 80) as url:
+        eventually(lambda: predict(url, SPORT)["members"], 60, "the door knows it")
+        with asked_meanwhile(url, SPORT) as asked:
+            start = time.monotonic()
+            apply_member(pool, "moved", second.uri, version="from-s3", **both)
+            eventually(lambda: asked.versions[-1:] == ["from-s3"], 120, "the new version answers")
+            took = time.monotonic() - start
+            eventually(lambda: must_be(pool, "submodel", "moved", "Ready"), 60, "it is Ready")
+    thing, (pod,) = pool.get("submodel", "moved"), pool.list_of("pods", "fastserve.io/submodel=moved")
+    print(
+        f"https -> s3 in place: {took:.1f} s, {len(asked.versions)} answers, {len(asked.failures)} failures"
+    )
+    assert asked.failures == []
+    assert list(dict.fromkeys(asked.versions)) == ["from-https", "from-s3"]
+    assert thing["status"]["activeVersion"] == "from-s3"
+    assert pod["metadata"]["uid"] == before
+    assert [one["restartCount"] for one in pod["status"]["containerStatuses"]] == [0]
+
+
+def test_a_triton_that_restarts_while_the_new_version_cannot_be_fetched_gets_the_old_one_again(
+    pool: Kubectl, offers: Offers, gone_afterwards: None
+) -> None:
     right = offers.by_scheme["https"]
-    apply_offer(pool, "mended", Offer(right.uri, {**right.secret, "bearerToken": WRONG}))
-    eventually(lambda: failed_with(pool, "mended", "Unauthorized"), 60, "the status says so")
-    start, (before,) = time.monotonic(), pool.list_of("pods", "fastserve.io/submodel=mended")
-    apply_secret(pool, "mended", right.secret)
-    eventually(lambda: must_be(pool, "submodel", "mended", "Ready"), 300, "it is Ready")
-    print(f"Secret put right -> Ready {time.monotonic() - start:.1f} s (the kubelet's minute is in it)")
-    (after,) = pool.list_of("pods", "fastserve.io/submodel=mended")
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    answers(pool, "mended")
+    apply_offer(pool, "kept", right, version="old")
+    eventually(lambda: must_be(pool, "submodel", "kept", "Ready"), 300, "it is Ready")
+    apply_offer(pool, "kept", Offer(f"{right.uri}.absent", right.secret), version="new")
+    eventually(lambda: failed_with(pool, "kept", "NotFound"), 60, "the status says so")
+    (pod,) = pool.list_of("pods", "fastserve.io/submodel=kept")
+    end = "import os, signal; os.kill(1, signal.SIGTERM)"
+    start = time.monotonic()
+    pool("exec", pod["metadata"]["name"], "-c", "triton", "--", ENGINE_PYTHON, "-c", end)
+
+    def is_back() -> Manifest:
+        (now,) = pool.list_of("pods", "fastserve.io/submodel=kept")
+        assert (now["metadata"]["uid"], restarts_of(now)) == (pod["metadata"]["uid"], restarts_of(pod) + 1)
+        must_be(pool, "submodel", "kept", "Available")
+        return pool.get("submodel", "kept")
+
+    thing = eventually(is_back, 120, "the old version answers again")
+    print(f"Triton ended -> the old version answers again: {time.monotonic() - start:.1f} s")
+    assert thing["status"]["activeVersion"] == "old"
+    assert condition(thing, "Ready")["reason"] == "NotFound"
+    answers(pool, "kept")
+
+
+def restarts_of(pod: Manifest) -> int:
+    return sum(one["restartCount"] for one in pod["status"]["containerStatuses"])

@@ -1,16 +1,19 @@
-"""python -m cluster up|down|status|env|images|nodes: the only module here that reads the environment."""
+"""python -m cluster up|down|status|env|images|nodes|programs: the only module that reads the environment."""
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from cluster import kwok
+from cluster.binaries import BINARIES, ensure_binaries
 from cluster.bringing_up import Cluster, running_nodes, up
 from cluster.failures import ClusterFailed
 from cluster.images import ensure_images
+from cluster.packages import find_go
 from cluster.places import Places
 from cluster.report import environment, status
 from cluster.taking_down import down
@@ -37,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what runs; exit 1 unless all is well")
     commands.add_parser("env", help='lines for the shell: eval "$(python -m cluster env)"')
     commands.add_parser("images", help="build our images and import what changed into the nodes")
+    build = commands.add_parser("programs", help="build some of the cluster's programs, where there is Go")
+    build.add_argument("names", nargs="+", choices=[binary.name for binary in BINARIES], metavar="NAME")
     fake = commands.add_parser("nodes", help="nodes without a machine, by kwok")
     fake.add_argument("--fake", type=int, required=True, metavar="N", help="have exactly N of them")
     return top
@@ -85,8 +90,18 @@ def _change(cluster: Cluster, arguments: argparse.Namespace) -> None:
         case "images":
             references = ensure_images(cluster.places, running_nodes(cluster))
             print("\n".join(references.values()))
+        case "programs":
+            _build(cluster.places, arguments.names)
         case "nodes":
             kwok.set_fake_nodes(cluster.api, arguments.fake)
+
+
+def _build(places: Places, names: list[str]) -> None:
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing and find_go() is None:
+        print(f"{', '.join(missing)}: neither on PATH nor to be built without Go; tests that need it say so")
+    elif missing:
+        ensure_binaries(places.cache, places.programs, missing)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +69,11 @@ def cached(cache: Path, binary: Binary, modules: Path = GO_MODULES) -> Path:
     return cache / f"bin-{cache_key(modules / binary.module, binary.flags)}" / binary.name
 
 
-def ensure_binaries(cache: Path, programs: Path) -> dict[str, float]:
-    """Build what the cache lacks and link all into `programs`; seconds per program that was built."""
+def ensure_binaries(cache: Path, programs: Path, names: Collection[str] = ()) -> dict[str, float]:
+    """Build what the cache lacks and link all, or those of `names`, into `programs`; seconds per program that
+    was built."""
     took: dict[str, float] = {}
-    for binary in BINARIES:
+    for binary in (one for one in BINARIES if not names or one.name in names):
         path = cached(cache, binary)
         if not path.exists():
             print(f"building {binary.name} (minutes the first time)", flush=True)

@@ -71,13 +71,19 @@ def plugin_folder() -> Path | None:
     return None
 
 
-def go_program() -> Path:
-    """The go command. Raises ClusterFailed where there is none."""
+def find_go() -> Path | None:
+    """The go command on PATH, or where Go's own installation puts it."""
     found = shutil.which("go")
     if found:
         return Path(found)
-    if (GO_FOLDER / "go").exists():
-        return GO_FOLDER / "go"
+    return GO_FOLDER / "go" if (GO_FOLDER / "go").exists() else None
+
+
+def go_program() -> Path:
+    """The go command. Raises ClusterFailed where there is none."""
+    found = find_go()
+    if found is not None:
+        return found
     raise ClusterFailed(
         "Go is missing: the cluster's programs are built from source. Install Go 1.26 or newer "
         f"(go.dev/doc/install) so that `go` is on PATH or in {GO_FOLDER}."

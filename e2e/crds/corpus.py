@@ -36,6 +36,7 @@ WORDS = (
     "nvidia.com/mig-1g.5gb", "FASTSERVE_X", "HOME", "fastserve.io/pool", "s3://b/p", "file:///models", "ftp://x/y",
     "https://h/a.tar",
     "hf://o/m:r", "oci://r.example/x:1", "pvc://claim/x", "pvc://claim/../x", "sha256:" + "0" * 64,
+    "oci://r/x:1", "oci://localhost/x:1", "oci://r.example/x@sha256:" + "0" * 64, "ImageVolume",
 )  # fmt: skip
 
 BLOCKS: tuple[Json, ...] = (
@@ -45,6 +46,9 @@ BLOCKS: tuple[Json, ...] = (
     {"storageUri": "file:///x", "configMap": {"name": "x"}}, {"tensor": 2},
     {"secretKeyRef": {"name": "x", "key": "k"}}, {"topK": 1}, {"minMembers": 2}, {"method": "WeightedMean"},
     {"resourceName": "nvidia.com/gpu.shared"}, {"resourceName": "nvidia.com/mig-1g.5gb"}, {"secretName": "x"},
+    {"storageUri": "oci://r.example/x:1", "delivery": "ImageVolume"},
+    {"storageUri": "oci://r.example/x@sha256:" + "0" * 64, "delivery": "ImageVolume"},
+    {"storageUri": "oci://r/x:1", "delivery": "ImageVolume"},
     [{"name": "X", "value": "v"}], [{"name": "X", "value": "v", "valueFrom": {}}], [{"name": "HOME"}],
     [{"name": "A"}, {"name": "A"}], ["a"], [{"key": "k", "operator": "Exists"}], [{"name": "secret"}],
 )  # fmt: skip

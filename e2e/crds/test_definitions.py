@@ -30,6 +30,7 @@ def server(definitions: Kubectl) -> Iterator[ApiServer]:
 
 # What the other fields must say so that a right value of this one is right altogether.
 COMPANIONS: dict[str, tuple[Change, ...]] = {
+    "model.delivery": ((("model", "storageUri"), "oci://r.example/sport:1"),),
     "engine.labels": ((("engine", "type"), "Custom"),),
     "selection.topK": ((("combination", "minMembers"), 1),),
     "combination.minMembers": ((("selection", "topK"), 16),),
@@ -136,6 +137,28 @@ case(
     0,
     spec_of("SubModel", (("engine",), {"type": "Custom", "labels": ["yes", "no"]})),
     spec_of("SubModel", (("engine",), {"labels": ["yes", "no"]})),
+)
+_IMAGE = {"storageUri": "oci://r.example/sport:1", "delivery": "ImageVolume"}
+_DIGEST = "sha256:" + "0" * 64
+_BY_DIGEST = {**_IMAGE, "storageUri": f"oci://r.example/sport@{_DIGEST}", "digest": _DIGEST}
+case(
+    "Model",
+    0,
+    spec_of("SubModel", (("model",), _IMAGE)),
+    # Docker Hub's folder "registry" to who pulls, and a host to who fetches.
+    spec_of("SubModel", (("model",), {**_IMAGE, "storageUri": "oci://registry/sport:1"})),
+)
+case(
+    "Model",
+    1,
+    spec_of("SubModel", (("model",), {**_IMAGE, "delivery": "Fetch", "credentials": {"secretName": "s"}})),
+    spec_of("SubModel", (("model",), {**_IMAGE, "credentials": {"secretName": "s"}})),
+)
+case(
+    "Model",
+    2,
+    spec_of("SubModel", (("model",), _BY_DIGEST)),
+    spec_of("SubModel", (("model",), {**_IMAGE, "digest": _DIGEST})),
 )
 _ENV = ("podTemplate", "env")
 _REFERENCE = {"name": "secret", "key": "key"}

@@ -3,10 +3,12 @@
 import json
 import re
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.kubectl import Kubectl
@@ -41,6 +43,36 @@ def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
 def predict(url: str, text: str) -> dict[str, Any]:
     """The pool's answer. Raises AssertionError with status and body where it refused."""
     return post(f"{url}/v1/predict", {"text": text})
+
+
+@dataclass
+class Asked:
+    """What came of one question that was asked again and again: the sub-model's version of every answer in
+    their order, and what was said instead of an answer."""
+
+    versions: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def asked_meanwhile(url: str, text: str) -> Iterator[Asked]:
+    """Ask the pool, one question after the other, until the block ends."""
+    asked, over = Asked(), threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.05):
+            try:
+                asked.versions.append(predict(url, text)["members"][0]["version"])
+            except AssertionError as error:
+                asked.failures.append(str(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield asked
+    finally:
+        over.set()
+        thread.join()
 
 
 def post(url: str, body: dict[str, Any], seconds: float = 15) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import ssl
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ import httpx2
 import obstore
 from obstore.store import S3Store
 
+from harness.signed_bucket import Account, guarded
 from harness.target import address_for_pods
 from wiring.fetching.fetching_world import FileServer, Served, certificate
 from wiring.fetching.source_servers import GCS, REGISTRY, built, free_port, s3_python, serving
@@ -24,16 +26,30 @@ TOKEN, WRONG = "open-sesame", "open-barley"
 HTPASSWD = "puller:$2y$04$i3PCFadCTzsKnQzw2A01QuC8uiLSnhTH/4qfwGBB.6JVt77bSTfQG\n"
 """What htpasswd makes of the user ``puller`` and the token."""
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLEKEY", "AWS_SECRET_ACCESS_KEY": "the-secret-key"}
+"""Of whoever fills the bucket, before moto asks everybody for keys that it gave."""
+READER = """
+import json, sys, boto3
+keys = {"aws_access_key_id": sys.argv[2], "aws_secret_access_key": sys.argv[3]}
+iam = boto3.client("iam", endpoint_url=sys.argv[1], region_name="us-east-1", **keys)
+may = [{"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}]
+iam.create_user(UserName="reader")
+policy = json.dumps({"Version": "2012-10-17", "Statement": may})
+iam.put_user_policy(UserName="reader", PolicyName="reads", PolicyDocument=policy)
+key = iam.create_access_key(UserName="reader")["AccessKey"]
+print(json.dumps({"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}))
+"""
 
 
 @dataclass(frozen=True)
 class Offer:
     """A model at a source: what stands in spec.model.storageUri, and the keys of the Secret that its server
-    asks for. `digest` is the source's own, where it has one."""
+    asks for. `digest` is the source's own, where it has one; `wrong` are those keys of the Secret, with WRONG
+    in them, that the server refuses."""
 
     uri: str
     secret: Mapping[str, str]
     digest: str = ""
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,9 +73,9 @@ def offered(folder: Path, checkpoint: Path) -> Iterator[Offers]:
         ca = web.ca.read_text()
         secret = {"ca.crt": ca, "bearerToken": TOKEN}
         digest = "sha256:" + hashlib.sha256(archive.content).hexdigest()
-        offers.by_scheme["https"] = Offer(web.url("/sport.tar"), secret, digest)
+        offers.by_scheme["https"] = Offer(web.url("/sport.tar"), secret, digest, {"bearerToken": WRONG})
         hub = {"ca.crt": ca, "HF_TOKEN": TOKEN, "HF_ENDPOINT": web.url("")}
-        offers.by_scheme["hf"] = Offer("hf://desk/sport", hub)
+        offers.by_scheme["hf"] = Offer("hf://desk/sport", hub, wrong={"HF_TOKEN": WRONG})
         offers.by_scheme["s3"] = running.enter_context(s3(folder, address, files))
         offers.by_scheme["gs"] = running.enter_context(gs(folder, address, files))
         offers.by_scheme["oci"] = running.enter_context(oci(folder, address, archive.content))
@@ -111,23 +127,29 @@ def s3(folder: Path, address: str, files: Mapping[str, bytes]) -> Iterator[Offer
         )
         for name, content in files.items():
             obstore.put(store, f"sport/{name}", content)
-        secret = {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}
-        yield Offer("s3://models/sport", secret)
+        script = [str(s3_python()), "-c", READER, endpoint, *KEYS.values()]
+        keys = json.loads(subprocess.run(script, check=True, capture_output=True, text=True).stdout)
+        # From the next request on it checks every signature against the keys that it gave.
+        httpx2.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
+        secret = {**keys, "AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}
+        yield Offer("s3://models/sport", secret, wrong={"AWS_SECRET_ACCESS_KEY": WRONG})
 
 
 @contextmanager
 def gs(folder: Path, address: str, files: Mapping[str, bytes]) -> Iterator[Offer]:
-    port = free_port(address)
-    endpoint = f"http://{address}:{port}"
-    command = [str(built(GCS)), "-scheme", "http", "-host", address, "-port", str(port)]
+    port, behind = free_port(address), free_port()
+    local = f"127.0.0.1:{behind}"
+    command = [str(built(GCS)), "-scheme", "http", "-host", "127.0.0.1", "-port", str(behind)]
     command += ["-backend", "memory", "-public-host", f"{address}:{port}"]
-    with serving(command, port, folder / "gs.log", address):
-        httpx2.post(f"{endpoint}/storage/v1/b", json={"name": "models"}).raise_for_status()
+    with serving(command, behind, folder / "gs.log"), guarded(address, port, local) as account:
+        httpx2.post(f"http://{local}/storage/v1/b", json={"name": "models"}).raise_for_status()
         for name, content in files.items():
-            url, query = f"{endpoint}/upload/storage/v1/b/models/o", {"uploadType": "media"}
+            url, query = f"http://{local}/upload/storage/v1/b/models/o", {"uploadType": "media"}
             put = httpx2.post(url, params={**query, "name": f"sport/{name}"}, content=content, timeout=60)
             put.raise_for_status()
-        yield Offer("gs://models/sport", {"GCS_ENDPOINT": endpoint})
+        secret = {"GCS_ENDPOINT": f"http://{address}:{port}", "service-account.json": account.document("1")}
+        wrong = {"service-account.json": Account.new().document(WRONG)}
+        yield Offer("gs://models/sport", secret, wrong=wrong)
 
 
 @contextmanager
@@ -148,9 +170,13 @@ def oci(folder: Path, address: str, layer: bytes) -> Iterator[Offer]:
     (home / "registry.yaml").write_text(json.dumps(about))
     with serving([str(built(REGISTRY)), "serve", str(home / "registry.yaml")], port, home / "log", address):
         digest = _push(f"https://{address}:{port}", ca, layer)
-        login = {"auths": {f"{address}:{port}": {"username": "puller", "password": TOKEN}}}
-        secret = {"ca.crt": ca.read_text(), ".dockerconfigjson": json.dumps(login)}
-        yield Offer(f"oci://{address}:{port}/desk/sport:1.0", secret, digest)
+        right, wrong = (
+            {"auths": {f"{address}:{port}": {"username": "puller", "password": password}}}
+            for password in (TOKEN, WRONG)
+        )
+        secret = {"ca.crt": ca.read_text(), ".dockerconfigjson": json.dumps(right)}
+        uri = f"oci://{address}:{port}/desk/sport:1.0"
+        yield Offer(uri, secret, digest, {".dockerconfigjson": json.dumps(wrong)})
 
 
 def _push(registry: str, ca: Path, layer: bytes) -> str:

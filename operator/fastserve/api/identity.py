@@ -43,6 +43,12 @@ def triton_model_name(sub_model: str, digest: str) -> str:
     return f"{sub_model}-{digest[:8]}"
 
 
+def image_folder(image: str) -> str:
+    """Name of the folder that an image volume is mounted at. One for each image, so that a pod with another
+    one does not take it for what is wanted."""
+    return digest_of({"image": image})[:16]
+
+
 def prototypes_name(sub_model: str) -> str:
     """Name of the ConfigMap that holds a sub-model's prototypes: the operator writes it, routers read it."""
     return f"{sub_model}-m-prototypes"

@@ -57,6 +57,9 @@ class Target(Document):
     """What must come from there, ``sha256:…``; empty where anything may."""
     max_bytes: int | None = None
     """The most that may be fetched."""
+    image: str = ""
+    """The image that lies in the pod as a volume, and is read there; empty where the checkpoint does not come
+    so."""
     custom: bool = False
     """The checkpoint is a Triton model folder of its user's own: `files` and `engine` are not used but for
     `labels`."""

@@ -1,5 +1,6 @@
 """SubModel: one specialised model, and what it is about."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -18,6 +19,9 @@ FileUri = Annotated[str, Field(min_length=8, max_length=2048, pattern=r"^file://
 SHARED_RESOURCE_MARKS = ("/mig-", ".shared")
 """What the names of partitioned and time-sliced GPU resources contain, as NVIDIA's device plugin names
 them. Ranks need whole GPUs that see each other."""
+IMAGE_VOLUME_PATTERN = r"^oci://([^/]*[.:][^/]*|localhost)/"
+"""What can be an image volume. A container runtime takes a registry whose name has neither a dot nor a port
+for a folder of Docker Hub, and would pull what somebody else put there."""
 Example = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -61,6 +65,11 @@ class Credentials(Document):
     """Name of the Secret."""
 
 
+class Delivery(StrEnum):
+    FETCH = "Fetch"
+    IMAGE_VOLUME = "ImageVolume"
+
+
 class Model(Document):
     """The weights."""
 
@@ -78,6 +87,30 @@ class Model(Document):
     """The most that is fetched, and the size of the pod's volume for it."""
     credentials: Credentials | None = None
     """What the source asks of who fetches."""
+    delivery: Delivery = Delivery.FETCH
+    """Fetch: the router brings the files, as storageUri says. ImageVolume: the node pulls an oci:// image and
+    mounts it, on a cluster that has image volumes. Its pull secrets are podTemplate.imagePullSecrets, its
+    digest is that of the URI."""
+
+    @model_validator(mode="after")
+    def _image_volume_is_the_kubelets(self) -> "Model":
+        if self.delivery is not Delivery.IMAGE_VOLUME:
+            return self
+        if re.match(IMAGE_VOLUME_PATTERN, self.storage_uri) is None:
+            raise ValueError(
+                "delivery ImageVolume takes an oci:// URI whose registry has a dot or a port in its name"
+            )
+        if self.credentials is not None:
+            raise ValueError(
+                "delivery ImageVolume takes no credentials: the kubelet pulls,"
+                " with podTemplate.imagePullSecrets"
+            )
+        if self.digest and not self.storage_uri.endswith("@" + self.digest):
+            raise ValueError(
+                "with delivery ImageVolume digest must be the one in storageUri, as @sha256:DIGEST:"
+                " nothing else is checked by who pulls"
+            )
+        return self
 
 
 class EngineType(StrEnum):

@@ -67,6 +67,11 @@ class Source:
         return self.uri.partition("?")[0] if self.scheme == "https" else self.uri
 
     @property
+    def image(self) -> str:
+        """Of an ``oci://`` URI what container runtimes call an image: REGISTRY/REPOSITORY:TAG or @DIGEST."""
+        return self.uri.removeprefix("oci://") if self.scheme == "oci" else ""
+
+    @property
     def fetched(self) -> bool:
         """Whether files have to be copied before they can be read."""
         return self.scheme not in {"file", "pvc"}

@@ -1,9 +1,10 @@
 """Transfers the files of a listing: several at once, each tried again with back-off, each resumed."""
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
@@ -18,15 +19,24 @@ from fastserve.fetching.remote import BrokenOff, Listing, Remote, RemoteFile
 AT_ONCE = 4
 MOST_TRIES = 100
 """Tries of one file, however much each of them brings."""
+FIRST_WORD_TRIES, FIRST_WORD_SECONDS = 3, 4.0
+"""Until a source has said a word nothing is lost by giving up: the reason is told at once, and who asked for
+the model tries again."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a source is asked that does not answer: `tries` that bring nothing end it."""
+    """How long a source is asked that does not answer: `tries` that bring nothing end it, and none begins
+    after so many `seconds`."""
 
     tries: int = 6
     first_seconds: float = 0.5
     longest_seconds: float = 15.0
+    seconds: float = math.inf
+
+    @property
+    def for_the_first_word(self) -> "Patience":
+        return replace(self, tries=min(self.tries, FIRST_WORD_TRIES), seconds=FIRST_WORD_SECONDS)
 
     def retrying(self, came: Callable[[], int], stop: threading.Event) -> Retrying:
         """Tries for as long as `came()` grows, with growing pauses that `stop` cuts short."""
@@ -36,7 +46,8 @@ class Patience:
             nonlocal most, barren
             barren = 0 if came() > most else barren + 1
             most = max(most, came())
-            return barren >= self.tries or state.attempt_number >= MOST_TRIES or stop.is_set()
+            late = (state.seconds_since_start or 0.0) >= self.seconds
+            return barren >= self.tries or late or state.attempt_number >= MOST_TRIES or stop.is_set()
 
         return Retrying(
             stop=gave_up,
@@ -63,9 +74,10 @@ class Download:
     patience: Patience
 
     def listing(self) -> Listing:
-        """Ask the source what there is, with the same patience."""
+        """Ask the source what there is."""
+        patience = self.patience.for_the_first_word
         try:
-            return self.patience.retrying(lambda: 0, threading.Event())(self.remote.listing)
+            return patience.retrying(lambda: 0, threading.Event())(self.remote.listing)
         except BrokenOff as error:
             raise _unavailable(error) from error
 

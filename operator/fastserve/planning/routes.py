@@ -16,7 +16,8 @@ from fastserve.api.routes import (
     TableAccess,
     Target,
 )
-from fastserve.api.submodel import EngineType, SubModel
+from fastserve.api.submodel import Delivery, EngineType, SubModel
+from fastserve.api.uris import plan_source
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, EngineHome
 from fastserve.planning.quantities import whole
@@ -132,6 +133,7 @@ def _target(one: Accepted, task: Task, setting: EngineSetting) -> Target:
         storage_uri=spec.model.storage_uri,
         expected_digest=spec.model.digest,
         max_bytes=None if one.checkpoint else whole(spec.model.size_limit),
+        image=image_of(one.sub_model),
         custom=custom,
         labels=spec.engine.labels,
         files={} if custom else model_files(setting.home, spec, task),
@@ -145,6 +147,12 @@ def _target(one: Accepted, task: Task, setting: EngineSetting) -> Target:
     )
 
 
+def image_of(sub_model: SubModel) -> str:
+    """The image that is to be a volume of the pods; empty where the model does not come so."""
+    model = sub_model.spec.model
+    return plan_source(model.storage_uri).image if model.delivery is Delivery.IMAGE_VOLUME else ""
+
+
 def _version(one: Accepted) -> str:
     """The user's name for the weights, or the artefact's own digest where it could be read."""
     return one.sub_model.spec.model.version or (one.checkpoint.digest if one.checkpoint else "")
@@ -154,7 +162,7 @@ def version_digest(one: Accepted, task: Task) -> str:
     """Identity of what a Triton holds. Whatever is in it makes every replica load again when it changes;
     so the threads and the interpreter, which the machine and its neighbours decide, are left out."""
     spec = one.sub_model.spec
-    expected = {"expected": spec.model.digest} if spec.model.digest else {}
+    more = {"expected": spec.model.digest, "image": image_of(one.sub_model)}
     return digest_of(
         {
             "storageUri": spec.model.storage_uri,
@@ -163,6 +171,6 @@ def version_digest(one: Accepted, task: Task) -> str:
             "engine": spec.engine.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             "devices": wanted_devices(spec),
             "task": task,
-            **expected,
+            **{name: value for name, value in more.items() if value},
         }
     )

@@ -200,7 +200,12 @@ class Router:
         settings, own = self._settings, self.pool.own
         if own is None or control is None or settings.repository_path is None:
             return None
-        folders = (settings.models_path, settings.credentials_path, settings.claims_path)
+        folders = (
+            settings.models_path,
+            settings.credentials_path,
+            settings.claims_path,
+            settings.images_path,
+        )
         parts = SidecarParts(
             member=own.member,
             repository=Path(settings.repository_path),

@@ -6,6 +6,7 @@ import logging
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
+from typing import Final, Literal
 
 import msgspec
 
@@ -52,6 +53,8 @@ _lines = msgspec.json.Decoder(_Line)
 class FetchChild:
     """One run of the fetching process. `bytes_done` and `bytes_total` are 0 until it tells; while an archive
     is unpacked they count what it unpacks to."""
+
+    phase: Final[Literal["Fetching"]] = "Fetching"
 
     def __init__(self, target: Target, files: ModelFiles, places: ModelPlaces) -> None:
         self.model_name = target.model_name

@@ -2,7 +2,8 @@
 
 Fetch the target's files where they are not there, load it beside whatever serves, prove it by an
 inference, switch, let the old one finish, unload it, remove its files. The same rule brings a Triton back
-that died, because nothing that Triton does not show as READY counts as loaded.
+that died, because nothing that Triton does not show as READY counts as loaded. Where the target cannot be
+had then, the version that was proved last is loaded meanwhile.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     REST = "Rest"
     WAIT = "Wait"
     FETCH = "Fetch"
+    CHECK = "Check"
     DISCARD = "Discard"
     LOAD = "Load"
     PROVE = "Prove"
@@ -58,7 +60,9 @@ class Seen:
     loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
     target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
     whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
-    those of them that nothing in Triton was loaded from.
+    those of them that nothing in Triton was loaded from. `checked` tells whether files that are only mounted
+    were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
+    loaded now: the one that was proved last, where its files are here.
     """
 
     now: float
@@ -77,14 +81,39 @@ class Seen:
     fetching: bool = False
     leftovers: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
+    spare: str | None = None
+    checked: bool = True
 
 
 def next_action(seen: Seen) -> Action:
     """The one next step."""
+    action = _towards_target(seen)
+    return (_fall_back(seen) or action) if action.kind is Kind.WAIT else action
+
+
+def _fall_back(seen: Seen) -> Action | None:
+    """Load the last version that answered, where nothing serves and the target cannot be had now."""
+    spare = seen.spare
+    missed = not seen.fetched or seen.now < seen.retry_at
+    if spare is None or not missed or not seen.live or seen.loading is not None or seen.serving is not None:
+        return None
+    state = seen.index.get(spare)
+    if state in GOING:
+        return Action(Kind.WAIT, spare, f"Triton shows {spare} as {state}")
+    if state != READY:
+        return Action(Kind.LOAD, spare, f"{spare} answered before, and {seen.target} cannot be had now")
+    if spare in seen.proved:
+        return Action(Kind.SWITCH, spare, f"{spare} answers, and {seen.target} cannot be had now")
+    return Action(Kind.PROVE, spare, f"{spare} is loaded again and must answer once")
+
+
+def _towards_target(seen: Seen) -> Action:
     if seen.target is not None and not seen.fetched:
         return _fetch(seen, seen.target)
     if not seen.live:
-        return Action(Kind.WAIT, because="Triton is not live")
+        return _before_triton(seen)
+    if seen.fetching:
+        return Action(Kind.WAIT, seen.target or "", f"the files of {seen.target} are being looked at")
     if seen.loading is not None:
         return Action(Kind.WAIT, seen.loading, f"{seen.loading} is being loaded")
     if seen.target is None:
@@ -102,6 +131,13 @@ def _fetch(seen: Seen, target: str) -> Action:
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"the files of {target} are fetched again soon")
     return Action(Kind.FETCH, target, f"the files of {target} are not here")
+
+
+def _before_triton(seen: Seen) -> Action:
+    """What is wrong with mounted files need not wait until Triton has started."""
+    if seen.target is None or seen.checked or seen.fetching or seen.now < seen.retry_at:
+        return Action(Kind.WAIT, because="Triton is not live")
+    return Action(Kind.CHECK, seen.target, f"the files of {seen.target} are looked at while Triton starts")
 
 
 def _towards(seen: Seen, target: str) -> Action | None:

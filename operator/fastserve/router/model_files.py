@@ -1,4 +1,4 @@
-"""Where the files of a version lie: in a folder of their own, on a claim, or on this machine."""
+"""Where the files of a version lie: in a folder of their own, on a claim, in an image, or on this machine."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastserve.api.identity import digest_of
+from fastserve.api.identity import digest_of, image_folder
 from fastserve.api.routes import Target
 from fastserve.api.uris import path_of, plan_source
 from fastserve.errors import CheckpointError, CheckpointMissing, DigestMismatch, InvalidSpec
@@ -23,23 +23,25 @@ SHOWN_DIGEST = 12
 
 @dataclass(frozen=True)
 class ModelPlaces:
-    """Folders of this router: fetched models, the mounted Secret of their source, mounted claims. None where
-    there are none."""
+    """Folders of this router: fetched models, the mounted Secret of their source, mounted claims and
+    images. None where there are none."""
 
     run: Path
     models: Path | None = None
     credentials: Path | None = None
     claims: Path | None = None
+    images: Path | None = None
 
 
 @dataclass(frozen=True)
 class ModelFiles:
     """`folder` holds the files, or will; what is read from it may not link to outside `root`. `key` names it
-    among the fetched ones and is empty where nothing is copied."""
+    among the fetched ones and is empty where nothing is copied; a claim's or an image's are `mounted`."""
 
     folder: Path
     root: Path
     key: str = ""
+    mounted: bool = False
 
     @property
     def there(self) -> bool:
@@ -53,6 +55,8 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
     if source.scheme == "file":
         folder = path_of(target.storage_uri)
         return ModelFiles(folder, folder)
+    if target.image:
+        return _in_image(target, places.images)
     where = places.claims if source.scheme == "pvc" else places.models
     if where is None:
         allowed = "file://" if places.models is None else ""
@@ -60,14 +64,32 @@ def files_of(target: Target, places: ModelPlaces) -> ModelFiles:
             "spec.model.storageUri", f"this router has no place for {source.scheme}://", allowed
         )
     if source.scheme == "pvc":
-        return ModelFiles(where / source.place / source.path, where / source.place)
+        return ModelFiles(where / source.place / source.path, where / source.place, mounted=True)
     key = fetch_key(target)
     return ModelFiles(where / key, where / key, key)
 
 
-def check_claim(target: Target, files: ModelFiles) -> None:
-    """What fetching sees to elsewhere: that a claim's folder is there, and is what was promised. Raises
-    CheckpointError, DigestMismatch; reads the whole folder where a digest was promised."""
+def found_files(target: Target | None, places: ModelPlaces) -> ModelFiles | None:
+    """As files_of; None where it raises, which fetching tells."""
+    try:
+        return files_of(target, places) if target else None
+    except InvalidSpec:
+        return None
+
+
+def _in_image(target: Target, images: Path | None) -> ModelFiles:
+    if images is None:
+        raise InvalidSpec("spec.model.delivery", "this router has no place for an image volume", "Fetch")
+    folder = images / image_folder(target.image)
+    return ModelFiles(folder, folder, mounted=True)
+
+
+def check_mounted(target: Target, files: ModelFiles) -> None:
+    """What fetching sees to elsewhere: that a claim's folder is there, or an image, and is what was promised.
+    Raises CheckpointError, DigestMismatch; reads a claim's whole folder where a digest was promised."""
+    if target.image:
+        _check_image(target.image, files)
+        return
     source = plan_source(target.storage_uri)
     if source.scheme != "pvc":
         return
@@ -79,6 +101,15 @@ def check_claim(target: Target, files: ModelFiles) -> None:
         raise DigestMismatch(
             f"{source.uri} has {found}, asked for was {target.expected_digest}: correct spec.model.digest, or"
             " put the right files there"
+        )
+
+
+def _check_image(image: str, files: ModelFiles) -> None:
+    """An API server that does not know image volumes leaves them out of the pod without a word."""
+    if not files.folder.is_dir():
+        raise CheckpointMissing(
+            f"image {image} is not mounted in this pod: that takes Kubernetes 1.35, or 1.33 with the feature"
+            " gate ImageVolume, else spec.model.delivery Fetch"
         )
 
 

@@ -7,7 +7,7 @@ from fastserve.api.modelpool import Task
 from fastserve.api.routes import Target
 from fastserve.router import loading
 from fastserve.router.custom_model import read_custom_model, write_custom_model
-from fastserve.router.model_files import ModelFiles, check_claim
+from fastserve.router.model_files import ModelFiles
 from fastserve.router.repository import write_model
 from fastserve.router.table import OUTPUTS
 
@@ -23,7 +23,6 @@ class Rendering:
 
 def render(target: Target, files: ModelFiles, into: Rendering) -> None:
     """Write the folder. Raises CheckpointError, InvalidSpec, OSError."""
-    check_claim(target, files)
     if target.custom:
         write_custom_model(into.place, read_custom_model(files, OUTPUTS[into.task]))
         return

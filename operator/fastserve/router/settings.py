@@ -65,6 +65,8 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Folder with tls.crt, tls.key and perhaps ca.crt; without it the data port speaks plain HTTP."""
     client_ca_path: str | None = None
     """Folder with ca.crt of whoever signs callers' certificates; without it they need none."""
+    images_path: str | None = None
+    """Folder below which image volumes are mounted, each under identity.image_folder()."""
     drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     quiet_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     """A draining router goes on for so long after the last request: those who send notice late that they

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure, LoadProgress
@@ -16,7 +15,7 @@ from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
 from fastserve.errors import BackendError, BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
-from fastserve.router.bookkeeping import Bookkeeping
+from fastserve.router.bookkeeping import Bookkeeping, Phase
 from fastserve.router.custom_model import CONFIG
 from fastserve.router.engine_socket import is_gone, read_report
 from fastserve.router.engine_watch import EngineLook, EngineWatch
@@ -24,14 +23,15 @@ from fastserve.router.fetch_child import FetchChild
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import (
-    ModelFiles,
     ModelPlaces,
     discard,
     files_of,
+    found_files,
     leftovers,
     unused,
     version_of,
 )
+from fastserve.router.mounted_check import MountedCheck
 from fastserve.router.proving import Candidate, prove
 from fastserve.router.rendering import Rendering, render
 from fastserve.router.repository import models_in, remove_model
@@ -65,7 +65,7 @@ class Sidecar:
     def __init__(self, parts: SidecarParts) -> None:
         self._parts = parts
         self._loading: tuple[str, asyncio.Task[None]] | None = None
-        self._fetching: tuple[FetchChild, asyncio.Task[None]] | None = None
+        self._fetching: tuple[FetchChild | MountedCheck, asyncio.Task[None]] | None = None
         self._logged = ""
         self.book = Bookkeeping()
         self._engine = EngineWatch(self.book, parts.replica, parts.metrics)
@@ -95,18 +95,11 @@ class Sidecar:
         done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
         if child is not None:
             done, total = child.bytes_done, child.bytes_total
-        phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"] = "Pending"
-        if target.model_name in self.book.proved:
-            phase = "Loaded"
-        # A failed load that is tried again is still a failed load, or the phase would flap for ever; a fetch
-        # that comes further than the last one is none.
-        elif self.book.failed(target) and (child is None or done <= self.book.failed_bytes):
-            phase = "FailedToLoad"
-        elif child is not None:
-            phase = "Fetching"
-        elif self.loading == target.model_name:
-            phase = "Loading"
-        return LoadProgress(phase=phase, bytes_done=done, bytes_total=total)
+        doing: Phase = "Loading" if self.loading == target.model_name else "Pending"
+        if child is not None:
+            doing = child.phase
+        fetched = done if child is not None else 0
+        return LoadProgress(phase=self.book.phase(target, doing, fetched), bytes_done=done, bytes_total=total)
 
     async def run(self) -> None:
         """Step after step, for ever."""
@@ -138,14 +131,15 @@ class Sidecar:
             self._fetching[1].cancel()
         seen = await self._look(target)
         action = loading.next_action(seen)
-        if target is not None and action.kind is Kind.FETCH:
-            self._start_fetching(target)
-        elif target is not None and action.kind is Kind.LOAD:
+        version = self.book.version(action.model, target)
+        if version is not None and action.kind in (Kind.FETCH, Kind.CHECK):
+            self._start_fetching(version)
+        elif version is not None and action.kind is Kind.LOAD:
             if loading.READY not in seen.index.values():
                 self._parts.on_restart()
-            self._loading = (target.model_name, asyncio.create_task(self._load(target)))
-        elif target is not None and action.kind is Kind.PROVE:
-            await self._prove(target)
+            self._loading = (version.model_name, asyncio.create_task(self._load(version)))
+        elif version is not None and action.kind is Kind.PROVE:
+            await self._prove(version)
         elif action.kind is Kind.SWITCH:
             self._parts.replica.switch(self.book.proved[action.model])
         elif action.kind is Kind.UNLOAD:
@@ -173,9 +167,11 @@ class Sidecar:
             await self._look_at_engine(target, index)
         now = asyncio.get_running_loop().time()
         serving = parts.replica.current
-        files = self._files(target)
+        files = found_files(target, parts.places)
         left = leftovers(parts.places.models, files.key if files else "")
+        spare = book.spare_beside(target, parts.places)
         held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
+        held |= {spare.target.model_name} if spare else set()
         return Seen(
             now=now,
             live=self.live,
@@ -191,16 +187,11 @@ class Sidecar:
             patience=self._engine.patience,
             fetched=target is None or (files is not None and files.there),
             fetching=self._fetching is not None,
+            checked=files is None or not files.mounted or book.checked == book.target[0],
             leftovers=left,
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
+            spare=spare.target.model_name if spare and now >= spare.retry_at else None,
         )
-
-    def _files(self, target: Target | None) -> ModelFiles | None:
-        """None where the target's URI leads nowhere here; fetching it says why."""
-        try:
-            return files_of(target, self._parts.places) if target else None
-        except InvalidSpec:
-            return None
 
     def _forget(self, index: dict[str, str]) -> None:
         """Only what Triton shows as READY counts as loaded: it may have died and come back empty."""
@@ -227,13 +218,13 @@ class Sidecar:
         except InvalidSpec as error:
             self._fail(target.model_name, error)
             return
-        child = FetchChild(target, files, self._parts.places)
+        child = FetchChild(target, files, self._parts.places) if files.key else MountedCheck(target, files)
         self._fetching = (child, asyncio.create_task(self._fetch(child)))
 
-    async def _fetch(self, child: FetchChild) -> None:
+    async def _fetch(self, child: FetchChild | MountedCheck) -> None:
         try:
             await child.run()
-            self.book.failures, self.book.failure = 0, None
+            self.book.failures, self.book.failure, self.book.checked = 0, None, child.model_name
         except (FastServeError, OSError) as error:
             self.book.failed_bytes = max(self.book.failed_bytes, child.bytes_done)
             self._fail(child.model_name, error)
@@ -252,6 +243,9 @@ class Sidecar:
             into = Rendering(parts.repository / target.model_name, self.socket_of(target), task)
             files = files_of(target, parts.places)
             self.book.keys[target.model_name] = files.key
+            checked, self.book.checked = self.book.checked == target.model_name, ""
+            if not checked:
+                await MountedCheck(target, files).run()
             await asyncio.to_thread(render, target, files, into)
             await self._parts.control.load(target.model_name)
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start
@@ -268,21 +262,22 @@ class Sidecar:
 
     async def _prove(self, target: Target) -> None:
         """Ask the new version once."""
-        book, snapshot, files = self.book, self._parts.snapshot(), self._files(target)
+        book, snapshot, files = self.book, self._parts.snapshot(), found_files(target, self._parts.places)
         if snapshot is None or files is None:
             return
         # Read anew: the report that this step began with may be older than the load.
-        report = self.report = await read_report(self.socket_of(target))
+        report = await read_report(self.socket_of(target))
         try:
             config = self._parts.repository / target.model_name / CONFIG
             size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
             version = await asyncio.to_thread(version_of, target, files)
             candidate = Candidate(target, snapshot.output, version, size, report)
-            book.proved[target.model_name] = await prove(self._parts.replica, candidate)
+            book.note_proved(target, await prove(self._parts.replica, candidate))
         except (BackendError, InvalidSpec, OSError) as error:
             self._fail(target.model_name, error)
             return
-        book.failures, book.failure = 0, None
+        if book.is_about(target):
+            self.report = report
         if target.model_name in book.load_seconds:
             self._parts.metrics.load.observe(book.load_seconds[target.model_name])
 
@@ -294,9 +289,12 @@ class Sidecar:
         self.book.dead_since = None
 
     def _fail(self, name: str, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
         if self.book.target[0] != name:
+            self.book.spare_failed(name, now)
+            log.warning("the last version does not come back", extra={"model": name, "why": str(error)})
             return
-        failure = self.book.fail(error, asyncio.get_running_loop().time())
+        failure = self.book.fail(error, now)
         log.error("load failed", extra={"model": name, "reason": failure.reason, "why": str(error)})
 
     def _say(self, action: Action) -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fastserve.api.manifests import ManifestErrors, check_set, parse, resolve_uris
 from fastserve.api.modelpool import Policy
+from fastserve.api.submodel import Delivery
 from make import sub_model
 
 POOL = """\
@@ -151,6 +152,38 @@ def test_a_sub_models_fault_names_line_field_and_what_is_allowed(old: str, new: 
     assert old in MEMBER
     [problem] = problems_of(MEMBER.replace(old, new))
     assert problem.startswith(f"pool.yaml:{message}")
+
+
+IMAGE, DIGEST = "storageUri: 'oci://r.example/a:1', delivery: ImageVolume", "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("storageUri: 's3://bucket/a', delivery: ImageVolume", "takes an oci:// URI"),
+        ("storageUri: 'oci://registry/a:1', delivery: ImageVolume", "a dot or a port in its name"),
+        (f"{IMAGE}, credentials: {{secretName: s}}", "pulls, with podTemplate.imagePullSecrets"),
+        (f"{IMAGE}, digest: '{DIGEST}'", "digest must be the one in storageUri, as @sha256:DIGEST"),
+    ],
+)
+def test_an_image_volume_has_nothing_that_only_a_fetch_could_heed(model: str, message: str) -> None:
+    [problem] = problems_of(MEMBER.replace('storageUri: "file://./models/world"', model))
+    assert problem.startswith("pool.yaml:8: spec.model: ")
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        IMAGE,
+        "storageUri: 'oci://localhost/a:1', delivery: ImageVolume",
+        "storageUri: 'oci://r:5000/a:1', delivery: ImageVolume",
+        f"storageUri: 'oci://r.example/a@{DIGEST}', digest: '{DIGEST}', delivery: ImageVolume",
+    ],
+)
+def test_an_image_volume_names_its_image_by_tag_or_digest(model: str) -> None:
+    read = parse(MEMBER.replace('storageUri: "file://./models/world"', model), "pool.yaml")
+    assert [one.spec.model.delivery for one in read.sub_models] == [Delivery.IMAGE_VOLUME]
 
 
 @pytest.mark.parametrize(

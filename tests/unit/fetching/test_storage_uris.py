@@ -98,6 +98,11 @@ def test_a_signature_in_a_query_is_not_shown() -> None:
     assert plan_source("https://h/a.zip?sig=secret").shown == "https://h/a.zip"
 
 
+def test_only_what_lies_in_a_registry_is_an_image() -> None:
+    assert plan_source("oci://r.example:5000/a/b:1").image == "r.example:5000/a/b:1"
+    assert plan_source("hf://owner/model:1").image == ""
+
+
 def test_what_lies_on_the_machine_or_a_claim_is_not_fetched() -> None:
     assert not plan_source("pvc://models/news/world").fetched
     assert not plan_source("file:///a%20b").fetched

@@ -119,6 +119,17 @@ def test_a_bad_sub_model_is_rejected_by_field_and_leaves_its_neighbour_as_it_is(
     assert beside.children == alone.children
 
 
+def test_routers_are_told_which_image_lies_in_their_pod_and_that_it_is_another_version() -> None:
+    fetched = {"storageUri": "oci://r.example/sport:1"}
+    targets = [
+        PretendCluster().add(sub_model_manifest("sport", model=model)).plan().targets["sport"]
+        for model in (fetched, {**fetched, "delivery": "Fetch"}, {**fetched, "delivery": "ImageVolume"})
+    ]
+    assert [target.image for target in targets] == ["", "", "r.example/sport:1"]
+    before, written, mounted = (target.digest for target in targets)
+    assert before == written != mounted
+
+
 def test_texts_of_a_config_map_are_examples_and_their_change_is_another_meaning() -> None:
     cluster = PretendCluster().add(
         sub_model_manifest("sport", examples=[], examplesFrom={"configMap": {"name": "texts"}})
@@ -251,6 +262,50 @@ def test_a_sub_model_that_is_deleted_as_its_user_asks_with_cascade_orphan_keeps_
     cluster.sub_models["sport"]["metadata"] |= {"deletionTimestamp": NOW, "finalizers": ["orphan"]}
     cluster.settle()
     assert set(cluster.children) == before
+
+
+FAULTY = [{"model": {"storageUri": "file:///elsewhere"}}, {"replicas": "many"}]
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_suspend_takes_the_pods_of_a_sub_model_that_is_rejected_too(fault: dict[str, Any]) -> None:
+    cluster = news("sport", "world")
+    before = copy.deepcopy(cluster.children)
+    change(cluster, "sport", suspend=True, **fault)
+    cluster.settle()
+    gone = {key for key in before if key not in cluster.children}
+    assert [(kind, name[:7]) for kind, name in gone] == [(DEPLOYMENT, "sport-m")]
+    assert {key: cluster.children[key] for key in cluster.children} == {
+        key: one for key, one in before.items() if key not in gone
+    }
+    statuses = cluster.statuses()
+    assert (statuses["sport"]["Accepted"], statuses["sport"]["Suspended"]) == (
+        "False InvalidSpec",
+        "True Suspended",
+    )
+    assert statuses["sport"]["Available"] == "False NoReplicaAnswers"
+    assert statuses["world"]["Ready"] == "True InferenceAnswered"
+    change(cluster, "sport", suspend=False, replicas=1, model={"storageUri": "s3://models/sport"})
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+@pytest.mark.parametrize("fault", [{"topK": "two"}, {"fallback": {"type": "SubModel", "subModel": "gone"}}])
+def test_suspend_takes_the_pods_though_the_pool_is_rejected(fault: dict[str, Any]) -> None:
+    cluster = news("sport", "world")
+    assert cluster.pool is not None
+    cluster.pool["spec"] = {"selection": fault}
+    change(cluster, "sport", suspend=True)
+    cluster.settle()
+    assert {name[:5] for name in cluster.names(DEPLOYMENT)} == {"news-", "world"}
+    assert cluster.statuses()["sport"]["Suspended"] == "True Suspended"
+    cluster.pool["spec"]["suspend"] = True
+    cluster.settle()
+    assert cluster.names(DEPLOYMENT) == []
+    cluster.pool["spec"] = {}
+    change(cluster, "sport", suspend=False)
+    cluster.settle()
+    assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"
 
 
 def test_suspend_takes_the_pods_and_leaves_everything_else() -> None:

@@ -25,6 +25,7 @@ GOOD: tuple[dict[str, Any], ...] = (
     {"podTemplate": {"nodeSelector": {"disk": "fast"}}},
     {"model": {"storageUri": "s3://models/other", "version": "v2"}},
     {"model": {"storageUri": "pvc://claim/path"}},
+    {"model": {"storageUri": "oci://r.example/a:1", "delivery": "ImageVolume"}},
     {"engine": {"type": "Custom", "labels": ["x", "y"]}},
 )
 BAD: tuple[dict[str, Any], ...] = (

@@ -193,10 +193,12 @@ def test_a_pod_that_is_being_made_tells_what_it_mounts() -> None:
         {"name": "a", "secret": {"secretName": "keys"}},
         {"name": "b", "persistentVolumeClaim": {"claimName": "models"}},
         {"name": "c", "emptyDir": {}},
+        {"name": "d", "image": {"reference": "r.example/sport:1"}},
     ]
     cluster.look()
     assert cluster.status("sport")["placement"][0]["message"] == (
-        "its containers are being made; it mounts Secret keys, PersistentVolumeClaim models"
+        "its containers are being made; it mounts Secret keys, PersistentVolumeClaim models,"
+        " image r.example/sport:1"
     )
 
 
@@ -499,7 +501,25 @@ def test_one_look_after_the_other_is_further_apart() -> None:
     assert waits == [1.0, 1.0, 5.0, 15.0, 30.0]
     loading = with_pod({}, {"load": LoadProgress(phase="Fetching")})
     loading.look(now=NOW)
-    assert loading.plan(now=LATER).recheck_after == 5.0
+    assert loading.plan(now=LATER).recheck_after == 3.0
+
+
+@pytest.mark.parametrize(
+    ("started", "seconds"), [("2026-01-01T23:59:30Z", 3.0), ("2026-01-01T23:00:00Z", 30.0)]
+)
+def test_a_router_that_began_a_moment_ago_is_asked_soon_however_long_its_pod_was_waited_for(
+    started: str, seconds: float
+) -> None:
+    router = {"name": "router", "state": {"running": {"startedAt": started}}}
+    cluster = with_pod({"initContainerStatuses": [router]})
+    cluster.look(now=NOW)
+    assert cluster.plan(now=LATER).recheck_after == seconds
+
+
+def test_a_router_that_has_not_taken_up_its_target_yet_is_asked_soon() -> None:
+    cluster = with_pod({}, {"digest": "another", "load": LoadProgress(phase="FailedToLoad")})
+    cluster.look(now=NOW)
+    assert cluster.plan(now=LATER).recheck_after == 3.0
 
 
 def test_events_tell_what_turned_and_nothing_twice() -> None:

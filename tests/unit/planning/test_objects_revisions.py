@@ -28,6 +28,7 @@ SETTINGS = ObjectSettings(ImageSet("router:1", "triton:1"))
 UNCHANGED: dict[str, dict[str, Any]] = {
     "version": {"model": {"storageUri": "hf://owner/model", "version": "2"}},
     "storageUri": {"model": {"storageUri": "hf://owner/another"}},
+    "an image that is fetched": {"model": {"storageUri": "oci://r.example/a:1", "delivery": "Fetch"}},
     "digest": {"model": {"storageUri": "hf://owner/model", "digest": "sha256:" + "0" * 64}},
     "examples": {"examples": ["another text"]},
     "description": {"description": "another"},
@@ -48,6 +49,8 @@ CHANGED: dict[str, dict[str, Any]] = {
     "claim": {"model": {"storageUri": "pvc://claim/path"}},
     "another path on the claim": {"model": {"storageUri": "pvc://claim/other"}},
     "another claim": {"model": {"storageUri": "pvc://other/path"}},
+    "image": {"model": {"storageUri": "oci://r.example/a:1", "delivery": "ImageVolume"}},
+    "another tag of the image": {"model": {"storageUri": "oci://r.example/a:2", "delivery": "ImageVolume"}},
     "labels": {"podTemplate": {"labels": {"a": "b"}}},
     "annotations": {"podTemplate": {"annotations": {"a": "b"}}},
     "nodeSelector": {"podTemplate": {"nodeSelector": {"a": "b"}}},

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastserve.api.identity import RESTARTED_ANNOTATION
+from fastserve.api.identity import RESTARTED_ANNOTATION, image_folder
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Manifest
 from fastserve.api.pods import Resources
@@ -68,6 +68,7 @@ models = st.sampled_from(
         {"storageUri": "pvc://claim.with.dots/a/b", "sizeLimit": "3G"},
         {"storageUri": "s3://bucket/x", "credentials": {"secretName": "keys"}},
         {"storageUri": "pvc://claim", "sizeLimit": "1e99"},
+        {"storageUri": "oci://r.example/models/a:1", "delivery": "ImageVolume"},
     ]
 )
 gpus = st.sampled_from([None, {}, {"product": "H100", "memory": "80G"}, {"resourceName": "amd.com/gpu"}])
@@ -265,6 +266,7 @@ def test_the_settings_of_a_sidecar_are_the_ones_of_the_contract() -> None:
         "models_path": "/fastserve/models",
         "credentials_path": "/fastserve/credentials",
         "claims_path": "/fastserve/claims",
+        "images_path": "/fastserve/images",
         "drain_seconds": 30,
         "quiet_seconds": 5,
     }
@@ -303,6 +305,25 @@ def test_a_claim_is_mounted_read_only_where_both_containers_look_for_it() -> Non
     for name in ("router", "triton"):
         claim = volume_of(template, name)["/fastserve/claims/models"]["persistentVolumeClaim"]
         assert claim == {"claimName": "models", "readOnly": True}
+
+
+@pytest.mark.parametrize("image", ["r.example:5000/models/sport:1", f"localhost/sport@sha256:{'0' * 64}"])
+def test_an_image_volume_is_mounted_read_only_where_both_containers_look_for_it(image: str) -> None:
+    model = {"storageUri": f"oci://{image}", "delivery": "ImageVolume"}
+    template = member_template(pool(), sub_model(model=model), SETTINGS)
+    path = f"/fastserve/images/{image_folder(image)}"
+    for name in ("router", "triton"):
+        volume = volume_of(template, name)[path]
+        assert volume == {"name": "image", "image": {"reference": image, "pullPolicy": "IfNotPresent"}}
+        assert {"name": "image", "mountPath": path, "readOnly": True} in container(template, name)[
+            "volumeMounts"
+        ]
+    assert violations(template["spec"]) == []
+
+
+def test_an_image_that_is_fetched_is_no_volume() -> None:
+    template = member_template(pool(), sub_model(model={"storageUri": "oci://r.example/a:1"}), SETTINGS)
+    assert not any("image" in volume for volume in template["spec"]["volumes"])
 
 
 def test_a_pod_has_time_for_its_drain_and_for_tritons_end() -> None:

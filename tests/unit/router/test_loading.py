@@ -126,6 +126,50 @@ def test_files_that_are_not_here_are_fetched_first(change: dict, kind: Kind, mod
     assert (action.kind, action.model) == (kind, model)
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"live": False}, Kind.CHECK),
+        ({"live": False, "fetching": True}, Kind.WAIT),
+        ({"live": False, "retry_at": 101.0}, Kind.WAIT),
+        ({"fetching": True}, Kind.WAIT),
+        ({}, Kind.LOAD),
+    ],
+)
+def test_mounted_files_are_looked_at_while_triton_starts(change: dict, kind: Kind) -> None:
+    assert next_action(replace(SEEN, checked=False, **change)).kind is kind
+
+
+LOST = replace(SEEN, spare="m-old", retry_at=110.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "model"),
+    [
+        ({}, Kind.LOAD, "m-old"),
+        ({"fetched": False}, Kind.LOAD, "m-old"),
+        ({"fetched": False, "fetching": True, "retry_at": 0.0}, Kind.LOAD, "m-old"),
+        ({"index": {"m-old": "LOADING"}}, Kind.WAIT, "m-old"),
+        ({"index": {"m-old": "READY"}}, Kind.PROVE, "m-old"),
+        ({"index": {"m-old": "READY"}, "proved": frozenset({"m-old"})}, Kind.SWITCH, "m-old"),
+        ({"index": {"m-old": "READY", "m-new": "READY"}}, Kind.PROVE, "m-old"),
+        ({"live": False}, Kind.WAIT, ""),
+        ({"loading": "m-old"}, Kind.WAIT, "m-old"),
+        ({"serving": "m-old", "index": {"m-old": "READY"}}, Kind.WAIT, "m-new"),
+        ({"spare": None}, Kind.WAIT, "m-new"),
+        ({"retry_at": 99.0}, Kind.LOAD, "m-new"),
+        ({"retry_at": 99.0, "fetched": False}, Kind.FETCH, "m-new"),
+        ({"retry_at": 99.0, "index": {"m-new": "LOADING"}}, Kind.WAIT, "m-new"),
+    ],
+)
+def test_the_last_version_comes_back_only_while_nothing_serves_and_the_target_cannot_be_had(
+    change: dict, kind: Kind, model: str
+) -> None:
+    action = next_action(replace(LOST, **change))
+
+    assert (action.kind, action.model) == (kind, model)
+
+
 def test_an_old_versions_files_stay_until_nothing_of_it_is_loaded_or_rendered() -> None:
     done = replace(
         BOTH, serving="m-new", index={"m-new": "READY"}, leftovers=frozenset({"old", "older.partial"})

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fastserve.api.identity import image_folder
 from fastserve.api.routes import EngineTarget, Target
 from fastserve.errors import CheckpointError, CheckpointMissing, DigestMismatch, InvalidSpec
 from fastserve.fetching.marker import StoredFile, listing_digest
 from fastserve.router.model_files import (
     ModelFiles,
     ModelPlaces,
-    check_claim,
+    check_mounted,
     discard,
     fetch_key,
     files_of,
@@ -23,7 +24,8 @@ from fastserve.router.model_files import (
     version_of,
 )
 
-PLACES = ModelPlaces(Path("/run"), Path("/models"), None, Path("/claims"))
+PLACES = ModelPlaces(Path("/run"), Path("/models"), None, Path("/claims"), Path("/images"))
+IMAGE = "r.example/models/news:1"
 
 
 def target(uri: str = "hf://owner/model", **changes: object) -> Target:
@@ -63,9 +65,33 @@ def test_a_claim_without_the_folder_says_so_by_the_uri(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointMissing, match=r"^pvc://weights/news/v1: there is no folder news/v1 on the claim weights$"
     ):
-        check_claim(absent, files)
+        check_mounted(absent, files)
     files.folder.mkdir(parents=True)
-    check_claim(absent, files)
+    check_mounted(absent, files)
+
+
+def test_an_image_volume_is_read_where_it_is_mounted_whatever_its_digest() -> None:
+    uri = f"oci://r.example/news@sha256:{'0' * 64}"
+    image = uri.removeprefix("oci://")
+    files = files_of(target(uri, image=image, expected_digest="sha256:" + "0" * 64), PLACES)
+    assert files == ModelFiles(folder := Path("/images") / image_folder(image), folder, mounted=True)
+    assert files.there
+
+
+def test_another_image_is_not_taken_for_the_one_that_is_wanted(tmp_path: Path) -> None:
+    places = ModelPlaces(tmp_path, images=tmp_path)
+    wanted, other = (target(f"oci://{IMAGE}{end}", image=f"{IMAGE}{end}") for end in ("", "0"))
+    files_of(other, places).folder.mkdir()
+    check_mounted(other, files_of(other, places))
+    with pytest.raises(
+        CheckpointMissing, match=rf"^image {IMAGE} is not mounted in this pod: .* 1\.33 .* Fetch"
+    ):
+        check_mounted(wanted, files_of(wanted, places))
+
+
+def test_an_image_is_not_taken_from_a_router_that_has_no_place_for_one() -> None:
+    with pytest.raises(InvalidSpec, match=r"no place for an image volume \(allowed: Fetch\)"):
+        files_of(target(f"oci://{IMAGE}", image=IMAGE), ModelPlaces(Path("/run"), Path("/models")))
 
 
 def test_a_folder_on_a_claim_must_be_what_was_promised(tmp_path: Path) -> None:
@@ -77,11 +103,11 @@ def test_a_folder_on_a_claim_must_be_what_was_promised(tmp_path: Path) -> None:
         (folder / name).write_text(name)
         stored[name] = StoredFile(len(name), hashlib.sha256(name.encode()).hexdigest())
     promised = target("pvc://weights/v1", expected_digest=listing_digest(stored))
-    check_claim(promised, files_of(promised, places))
+    check_mounted(promised, files_of(promised, places))
 
     (folder / "config.json").write_text("another")
     with pytest.raises(DigestMismatch, match=r"^pvc://weights/v1 has sha256:[0-9a-f]{64}, asked for was "):
-        check_claim(promised, files_of(promised, places))
+        check_mounted(promised, files_of(promised, places))
 
 
 def test_what_is_fetched_has_a_folder_for_each_uri_version_and_digest(tmp_path: Path) -> None:
@@ -158,11 +184,11 @@ def test_no_digest_covers_a_folder_behind_a_link(tmp_path: Path) -> None:
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.py").write_text("good")
     promised = target("pvc://weights/v1", expected_digest=folder_digest(folder))
-    check_claim(promised, files_of(promised, places))
+    check_mounted(promised, files_of(promised, places))
     (tmp_path / "weights" / "other").mkdir()
     (folder / "2").symlink_to("../other")
     with pytest.raises(CheckpointError, match="2 is a link to a folder, which no digest covers"):
-        check_claim(promised, files_of(promised, places))
+        check_mounted(promised, files_of(promised, places))
 
 
 def test_what_is_half_discarded_does_not_look_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

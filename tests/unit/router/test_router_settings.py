@@ -77,6 +77,7 @@ ON_A_CLUSTER = {
     "models_path": "/fastserve/models",
     "credentials_path": "/fastserve/credentials",
     "claims_path": "/fastserve/claims",
+    "images_path": "/fastserve/images",
     "drain_seconds": 30,
     "quiet_seconds": 5,
 }

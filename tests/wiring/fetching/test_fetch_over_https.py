@@ -146,6 +146,13 @@ def test_nobody_listening_is_told_after_bounded_tries(server: FileServer, fetche
         hurried(fetcher, "https://127.0.0.1:9/m.bin")
 
 
+def test_a_source_without_a_word_is_told_after_three_tries(server: FileServer, fetcher: Fetcher) -> None:
+    server.files[PATH].statuses = [503] * 9
+    outcome = fetcher.run(server.url(PATH))
+    assert (outcome.code, outcome.last["reason"]) == (13, "SourceUnavailable")
+    assert len(server.asked) == 3
+
+
 def test_wrong_bytes_leave_nothing_behind(server: FileServer, fetcher: Fetcher) -> None:
     outcome = fetcher.run(server.url(PATH), digest="sha256:" + "0" * 64)
     assert (outcome.code, outcome.last["reason"]) == (15, "DigestMismatch")
@@ -179,6 +186,7 @@ def test_refusals_say_what_to_do(
     fetcher.secret["bearerToken"] = "t0k3n-of-mine"
     outcome = fetcher.run(server.url(path) + "?signature=s3cr3t")
     assert (outcome.code, outcome.last["reason"]) == (code, reason)
+    assert len(server.asked) == 1
     said = json.dumps(outcome.lines) + outcome.stderr
     assert "t0k3n-of-mine" not in said
     assert "s3cr3t" not in said

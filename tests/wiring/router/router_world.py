@@ -62,6 +62,8 @@ class FakeTriton:
     states: dict[str, str] = field(default_factory=dict)
     is_live: bool = True
     load_error: str = ""
+    load_errors: dict[str, str] = field(default_factory=dict)
+    """By the model's name."""
     infer_error: tuple[int, str] | None = None
     fail_next: int = 0
     fails_half: bool = False
@@ -95,8 +97,8 @@ class FakeTriton:
 
     async def load(self, name: str) -> None:
         self.loads.append(name)
-        if self.load_error:
-            raise load_failure(self.load_error)
+        if error := self.load_error or self.load_errors.get(name):
+            raise load_failure(error)
         if self.hold is not None:
             await self.hold.wait()
         file = self.repository / name / "engine.json"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastserve.api.identity import image_folder
 from fastserve.router.model_files import fetch_key
 from wiring.fetching.fetching_world import FileServer, Served
 from wiring.router.api_world import ApiWorld, FakeApi
@@ -83,6 +84,7 @@ async def pool(tmp_path: Path):
         models_path=str(tmp_path / "models"),
         credentials_path=str(tmp_path / "secret"),
         claims_path=str(tmp_path / "claims"),
+        images_path=str(tmp_path / "images"),
     )
     yield made
     await made.close()
@@ -194,6 +196,24 @@ async def test_a_claim_is_read_where_it_is_mounted(pool: Fetching) -> None:
     engine = json.loads((pool.folder / "banking" / "models" / model["name"] / "engine.json").read_text())
     assert engine["checkpoint"] == str(pool.folder / "claims" / "weights" / "banking" / "v1")
     assert not pool.models.exists()
+
+
+async def test_an_image_is_read_where_it_is_mounted(pool: Fetching, server: FileServer) -> None:
+    image = "r.example/banking:1"
+    pool.aim("in-an-image", storageUri=f"oci://{image}", image=image)
+    missing = await pool.until_model(lambda model: model["lastFailure"] is not None)
+    assert missing["lastFailure"]["reason"] == "CheckpointMissing"
+    assert missing["lastFailure"]["message"].startswith(f"image {image} is not mounted in this pod")
+
+    mounted = pool.folder / "images" / image_folder(image)
+    mounted.mkdir(parents=True)
+    (mounted / "fastserve.json").write_text(json.dumps(RECORD))
+    model = await pool.until_model(lambda model: model["load"]["phase"] == "Loaded")
+
+    engine = json.loads((pool.folder / "banking" / "models" / model["name"] / "engine.json").read_text())
+    assert (engine["checkpoint"], model["version"]) == (str(mounted), "0123456789ab")
+    assert not pool.models.exists()
+    assert server.asked == []
 
 
 async def test_a_fetching_process_that_dies_is_a_failure_with_its_exit_code(

@@ -58,6 +58,7 @@ def sidecar_settings(pool: str, member: str, credentials_path: str | None) -> di
         "repository_path": pod_paths.REPOSITORY,
         "models_path": pod_paths.MODELS,
         "claims_path": pod_paths.CLAIMS,
+        "images_path": pod_paths.IMAGES,
     }
     return {**settings, "credentials_path": credentials_path} if credentials_path else settings
 

@@ -46,7 +46,7 @@ class ObjectPlan:
     `exchanges` are the decisions on the members' versions, by sub-model.
     `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
     table. `foreign` are wanted names that were seen to be taken by others. With `pool_rejection` nothing is
-    applied and nothing changes for those that run."""
+    applied and nothing changes for those that run, but that what is suspended ends."""
 
     apply: tuple[Apply, ...] = ()
     delete: tuple[Delete, ...] = ()

@@ -4,11 +4,11 @@ Nothing is deleted but what a ModelPool or SubModel of this key controls, by uid
 gone altogether is left to Kubernetes' garbage collector: labels alone don't tell whose it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from fastserve.api.objects import CHILD_KINDS, SUB_MODEL, Kind, Manifest
+from fastserve.api.objects import CHILD_KINDS, DEPLOYMENT, SUB_MODEL, Kind, Manifest
 from fastserve.errors import Foreign
-from fastserve.planning.objects.children import Child, children_of
+from fastserve.planning.objects.children import Child, children_of, deployments_of
 from fastserve.planning.objects.decision import Apply, Delete, WriteFailure
 from fastserve.planning.objects.drift import needs_apply
 from fastserve.planning.objects.observed import Observed
@@ -76,6 +76,17 @@ def deletes(observed: Observed, wish: Wish, keep_of: frozenset[str]) -> tuple[De
         if child.owner.uid not in kept_uids and (because := _why_gone(observed, child, uids, wanted))
     ]
     return tuple(sorted(gone, key=lambda one: (-order[one.kind], one.name)))
+
+
+def stops(observed: Observed, owners: Sequence[Manifest | None]) -> tuple[Delete, ...]:
+    """The Deployments of `owners`, which are suspended, and of which nothing can be planned: no wish of ours
+    would bring them to 0. All else of them stays."""
+    return tuple(
+        Delete(DEPLOYMENT, str(live["metadata"]["name"]), uid_of(live), "it is suspended")
+        for owner in owners
+        for _, live in sorted(deployments_of(observed, uid_of(owner)).items())
+        if not is_leaving(live) and not is_leaving(owner)
+    )
 
 
 def _why_gone(observed: Observed, child: Child, uids: set[str], wanted: set[tuple[Kind, str]]) -> str:

@@ -22,7 +22,7 @@ from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.pod_views import PodView, ended_pods, member_pods
 from fastserve.planning.objects.reading import read_status
-from fastserve.planning.objects.wanting import replicas_of, running
+from fastserve.planning.objects.wanting import replicas_of, suspended
 from fastserve.planning.plan import Rejection
 from fastserve.planning.versions.deciding import refusal_of
 from fastserve.planning.versions.words import Decision, Phase
@@ -169,7 +169,7 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
         generation=int(manifest["metadata"].get("generation", 0)),
         before=read_status(manifest, SubModelStatus),
         rejection=plan.rejected.get(name) or template_rejection(refused),
-        suspended=bool(sub_model and pool and not running(pool, sub_model)),
+        suspended=suspended(observed, name) and observed.pool_manifest is not None,
         replicas=replicas_of(pool, sub_model) if target and sub_model and pool else 0,
         revision=revision,
         target=target,

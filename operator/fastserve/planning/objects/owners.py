@@ -51,6 +51,11 @@ def is_leaving(manifest: Manifest | None) -> bool:
     return bool(manifest and manifest["metadata"].get("deletionTimestamp"))
 
 
+def asks_for_no_pods(manifest: Manifest | None) -> bool:
+    """Whether its spec.suspend is true, whatever else its spec says, and whether or not we can read it."""
+    return ((manifest or {}).get("spec") or {}).get("suspend") is True
+
+
 def leaves_orphans(manifest: Manifest | None) -> bool:
     """Whether it is being deleted with ``--cascade=orphan``: what it owns is to stay, as nobody's."""
     return is_leaving(manifest) and ORPHAN in ((manifest or {})["metadata"].get("finalizers") or ())

@@ -82,3 +82,5 @@ def _mounted(pod: PodView) -> Iterator[str]:
             yield f"Secret {secret.get('secretName')}"
         if claim := volume.get("persistentVolumeClaim"):
             yield f"PersistentVolumeClaim {claim.get('claimName')}"
+        if image := volume.get("image"):
+            yield f"image {image.get('reference')}"

@@ -4,6 +4,7 @@
     pool at fault    -> nothing is applied; what runs goes on as it is
     otherwise        -> members are accepted or rejected one by one; every accepted one gets its objects
     rejected member  -> what runs of it stays, and keeps its place in the route table; nothing new is made
+    suspended        -> no pods, whatever else is wrong with the sub-model or its pool
 
 All of it is a function of what was observed, so that looking again at the same gives the same plan.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from fastserve.api.identity import digest_of
 from fastserve.api.modelpool import ModelPool
+from fastserve.api.objects import Manifest
 from fastserve.api.routes import Member
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import EngineHome
@@ -20,15 +22,15 @@ from fastserve.planning.moments import Moment
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.children import deployments_of, table_of
 from fastserve.planning.objects.decision import ObjectPlan
-from fastserve.planning.objects.differences import applies, deletes, foreign
+from fastserve.planning.objects.differences import applies, deletes, foreign, stops
 from fastserve.planning.objects.exchanging import exchanges
 from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
 from fastserve.planning.objects.observed import Observed
-from fastserve.planning.objects.owners import uid_of
+from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
 from fastserve.planning.objects.rechecking import recheck_after
 from fastserve.planning.objects.settings import ObjectSettings
 from fastserve.planning.objects.template import member_revision, standby_revision
-from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish
+from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, suspended
 from fastserve.planning.plan import Rejection
 from fastserve.planning.routes import EngineSetting, member_of, route_table
 from fastserve.planning.versions.words import Decision
@@ -61,9 +63,16 @@ def _without_pool(observed: Observed) -> ObjectPlan:
 
 def _halted(observed: Observed, field: str, message: str) -> ObjectPlan:
     return ObjectPlan(
+        delete=stops(observed, _suspended(observed)),
         pool_rejection=Rejection(InvalidSpec.reason, field, f"{field}: {message}"),
         because=f"ModelPool {observed.key.name} is rejected; what runs goes on",
     )
+
+
+def _suspended(observed: Observed) -> list[Manifest | None]:
+    """The pool and its sub-models, where they are to run no pods."""
+    owners = (observed.pool_manifest, *observed.sub_model_manifests.values())
+    return [owner for owner in owners if asks_for_no_pods(observed.pool_manifest) or asks_for_no_pods(owner)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,8 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, no
     except InvalidSpec as error:
         rejection = Rejection(error.reason, error.field, error.message)
         because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"
-        return replace(known, pool_rejection=rejection, because=because)
+        halted = stops(observed, _suspended(observed))
+        return replace(known, delete=halted, pool_rejection=rejection, because=because)
     # The digest as routers compute it.
     carried = replace(known, table=table, table_digest=digest_of(table.model_dump(mode="json")))
     return _written(observed, carried, settings, now)
@@ -116,13 +126,16 @@ def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
 
 
 def _kept(observed: Observed, judged: Membership) -> dict[str, Member]:
-    """Rejected sub-models that run: their members in the table that routers have."""
+    """Rejected sub-models that run, or would: their members in the table that routers have."""
     table = table_of(observed)
     return {
         member.name: member
         for member in (table.members if table else ())
         if member.name in judged.rejected
-        and deployments_of(observed, uid_of(observed.sub_model_manifests.get(member.name)))
+        and (
+            suspended(observed, member.name)
+            or deployments_of(observed, uid_of(observed.sub_model_manifests.get(member.name)))
+        )
     }
 
 
@@ -134,6 +147,8 @@ def _written(observed: Observed, plan: ObjectPlan, settings: ObjectSettings, now
         wish += member_wish(observed, observed.sub_models[name], settings, now)
     # Of a rejected member all objects stay, also where the table, which somebody else can edit, has lost it.
     to_apply, to_delete = applies(observed, wish), deletes(observed, wish, frozenset(plan.rejected))
+    idle = [observed.sub_model_manifests[name] for name in plan.rejected if suspended(observed, name)]
+    to_delete += stops(observed, idle)
     taken = foreign(observed, wish)
     counts = f"{len(to_apply)} objects to apply, {len(to_delete)} to delete"
     refused = "".join(f"; {name} is rejected: {why.message}" for name, why in sorted(plan.rejected.items()))

@@ -14,6 +14,7 @@ from fastserve.planning.objects.judging import Member, judge_all
 from fastserve.planning.objects.membership import EXAMPLES_MISSING
 from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.objects.reading import read_status
 from fastserve.planning.versions.words import Decision, Phase
 
@@ -24,8 +25,11 @@ TABLE_NEWS = 600.0
 EXCHANGE, EXCHANGE_LATER, EXCHANGE_NEWS = 1.5, 5.0, 600.0
 """While versions are exchanged: seconds until the next look, and those after so many without a step, as in
 a long canary."""
-LOADING_AT_MOST = 5.0
-"""While a router answers and loads, its next word is never heard later than this."""
+LOADING_AT_MOST = 3.0
+"""While a router loads, its next word is never heard later than this: what it knows is to stand in the status
+within five seconds, and a look takes its time too."""
+STARTING = 60.0
+"""A container that runs for less than so many seconds and was not heard may still be about to speak."""
 
 
 def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | None:
@@ -61,9 +65,16 @@ def _member_wait(member: Member, now: Moment) -> float | None:
     if member.ready or member.suspended or (member.replicas == 0 and not member.staying):
         return None
     wait = _patience(_since(member), now)
-    loads = [pod.load for pod in member.current if pod.load is not None and pod not in member.proved]
-    loading = any(load.phase != "FailedToLoad" for load in loads)
-    return min(wait, LOADING_AT_MOST) if loading else wait
+    speaking = any(_has_more_to_say(pod, now) for pod in member.current if pod not in member.proved)
+    return min(wait, LOADING_AT_MOST) if speaking else wait
+
+
+def _has_more_to_say(pod: PodView, now: Moment) -> bool:
+    """Whether its router loads, or began a moment ago; no event tells of either."""
+    if pod.state is not None:
+        return pod.load is None or pod.load.phase != "FailedToLoad"
+    begun = (one.get("state", {}).get("running", {}).get("startedAt", "") for one in pod.containers)
+    return any(moment and seconds_between(moment, now) < STARTING for moment in begun)
 
 
 def _exchange_wait(exchange: Decision, now: Moment) -> float | None:

@@ -39,11 +39,12 @@ from fastserve.planning.objects.volumes import (
     standby_volumes,
     triton_mounts,
 )
+from fastserve.planning.routes import image_of
 
 
 def member_revision(pool: ModelPool, sub_model: SubModel) -> str:
     """The revision of the sub-model's pods, eight hex digits."""
-    spec = sub_model.spec
+    spec, image = sub_model.spec, image_of(sub_model)
     credentials = spec.model.credentials
     return naming.revision_of(
         {
@@ -54,6 +55,7 @@ def member_revision(pool: ModelPool, sub_model: SubModel) -> str:
             "sizeLimit": spec.model.size_limit,
             "claim": claim_of(sub_model),
             "routerResources": _said(pool.spec.router.resources),
+            **_said_or_nothing(image=image),
             "restartedAt": sub_model.metadata.annotations.get(RESTARTED_ANNOTATION, ""),
             **_access_said(pool),
         }

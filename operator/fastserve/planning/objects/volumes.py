@@ -2,18 +2,21 @@
 
 from typing import Final
 
+from fastserve.api.identity import image_folder
 from fastserve.api.modelpool import Router
 from fastserve.api.objects import Manifest
 from fastserve.api.submodel import SubModel
 from fastserve.api.uris import plan_source
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.quantities import GIB, bytes_quantity, whole
+from fastserve.planning.routes import image_of
 
 TOKEN_SECONDS: Final = 3607
 """What the API server itself gives a token that nobody asked for in particular."""
 SCRATCH_SIZE: Final = "1Gi"
 STANDBY_WORK_SIZE: Final = "1Gi"
-_WORK, _TOKEN, _CREDENTIALS, _CLAIM, _SHM = "work", "api-token", "credentials", "claim", "shared-memory"
+_WORK, _TOKEN, _CREDENTIALS, _SHM = "work", "api-token", "credentials", "shared-memory"
+_CLAIM, _IMAGE = "claim", "image"
 _ROUTER_SCRATCH, _TRITON_SCRATCH = "router-scratch", "triton-scratch"
 
 
@@ -40,10 +43,7 @@ def member_volumes(sub_model: SubModel) -> list[Manifest]:
         # without one says what the source answered, and has it as soon as it is there.
         secret = {"secretName": spec.model.credentials.secret_name, "optional": True, "defaultMode": 0o440}
         volumes.append({"name": _CREDENTIALS, "secret": secret})
-    claim, _ = claim_of(sub_model)
-    if claim:
-        volumes.append({"name": _CLAIM, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})
-    return volumes
+    return [*volumes, *_model_volumes(sub_model)]
 
 
 def access_volumes(router: Router) -> list[Manifest]:
@@ -74,7 +74,7 @@ def _access(router: Router) -> dict[str, tuple[str, str]]:
 
 def sidecar_mounts(sub_model: SubModel) -> list[Manifest]:
     """What the router beside a Triton sees."""
-    mounts = [*standby_mounts(), *_claim_mounts(sub_model)]
+    mounts = [*standby_mounts(), *_model_mounts(sub_model)]
     if sub_model.spec.model.credentials is not None:
         mounts.append(_mount(_CREDENTIALS, pod_paths.CREDENTIALS, read_only=True))
     return mounts
@@ -85,7 +85,7 @@ def triton_mounts(sub_model: SubModel) -> list[Manifest]:
     mounts = [
         _mount(_WORK, pod_paths.WORK),
         _mount(_TRITON_SCRATCH, pod_paths.SCRATCH),
-        *_claim_mounts(sub_model),
+        *_model_mounts(sub_model),
     ]
     if sub_model.spec.parallelism.tensor > 1:
         mounts.append(_mount(_SHM, pod_paths.SHARED_MEMORY))
@@ -106,9 +106,22 @@ def standby_mounts() -> list[Manifest]:
     ]
 
 
-def _claim_mounts(sub_model: SubModel) -> list[Manifest]:
+def _model_volumes(sub_model: SubModel) -> list[Manifest]:
+    """Where the model is read where it lies."""
     claim, _ = claim_of(sub_model)
-    return [_mount(_CLAIM, f"{pod_paths.CLAIMS}/{claim}", read_only=True)] if claim else []
+    if claim:
+        return [{"name": _CLAIM, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}]
+    image = image_of(sub_model)
+    # A node asks the registry once for a tag: what a tag is moved to comes by another one, or by its digest.
+    return [{"name": _IMAGE, "image": {"reference": image, "pullPolicy": "IfNotPresent"}}] if image else []
+
+
+def _model_mounts(sub_model: SubModel) -> list[Manifest]:
+    claim, _ = claim_of(sub_model)
+    if claim:
+        return [_mount(_CLAIM, f"{pod_paths.CLAIMS}/{claim}", read_only=True)]
+    image = image_of(sub_model)
+    return [_mount(_IMAGE, f"{pod_paths.IMAGES}/{image_folder(image)}", read_only=True)] if image else []
 
 
 def _work_size(sub_model: SubModel) -> str:

@@ -20,7 +20,7 @@ from fastserve.planning.objects import naming
 from fastserve.planning.objects.children import deployments_of, numbers_of, revisions_of
 from fastserve.planning.objects.member_objects import member_budget, member_service
 from fastserve.planning.objects.observed import Observed
-from fastserve.planning.objects.owners import uid_of
+from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
 from fastserve.planning.objects.ownership import owned
 from fastserve.planning.objects.pod_views import member_pods
 from fastserve.planning.objects.pool_objects import (
@@ -84,6 +84,12 @@ class Wish:
 def running(pool: ModelPool, sub_model: SubModel | None = None) -> bool:
     """Whether pods are to run at all: neither the pool nor the sub-model is suspended."""
     return not pool.spec.suspend and not (sub_model is not None and sub_model.spec.suspend)
+
+
+def suspended(observed: Observed, name: str) -> bool:
+    """Whether spec.suspend of the sub-model or of its pool is true, whatever else their specs say."""
+    owners = (observed.pool_manifest, observed.sub_model_manifests.get(name))
+    return any(asks_for_no_pods(one) for one in owners)
 
 
 def replicas_of(pool: ModelPool, sub_model: SubModel) -> int:
