@@ -208,6 +208,8 @@ class Router:
         )
         parts = SidecarParts(
             member=own.member,
+            instance=settings.instance,
+            drain_seconds=settings.drain_seconds,
             repository=Path(settings.repository_path),
             places=ModelPlaces(
                 Path(settings.run_path),

@@ -51,6 +51,13 @@ class Metrics:
         self._connections = Gauge("fastserve_connections", about, ("state",), registry=into)
         about = "Requests that were refused before they were whole."
         self._refusals = Counter("fastserve_http_refusals", about, ("reason",), registry=into)
+        about = "Time in a step of an exchange of versions."
+        name = "fastserve_swap_phase_duration_seconds"
+        phases = Histogram(name, about, ("phase",), buckets=SLOW, registry=into)
+        about = "Exchanges of versions that ended."
+        swaps = Counter("fastserve_swaps", about, ("outcome",), registry=into)
+        self.swap_phase = lru_cache(maxsize=16)(phases.labels)
+        self.swaps = lru_cache(maxsize=16)(swaps.labels)
         # Labels come from the route table and the table of reasons, so these stay small.
         self.ejections = lru_cache(maxsize=1024)(ejections.labels)
         self.retries = lru_cache(maxsize=1024)(retries.labels)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,25 +17,14 @@ from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.triton import TritonInference
+from fastserve.router.versions.tallying import Tally
+from fastserve.router.versions.trial import Serving, Trial
 
 PROBE_TEXT = b"ready?"
 _draw = np.random.default_rng()
 log = logging.getLogger(__name__)
 PROVE_SECONDS = 30.0
 """The first inference after a load may be slow: memory is touched and kernels are chosen then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """One version that answered. `name` is its name in Triton; `width` is how many scores a text gets."""
-
-    name: str
-    digest: str
-    version: str
-    output: str
-    labels: tuple[str, ...]
-    width: int
-    max_batch: int
 
 
 class OwnReplica:
@@ -49,6 +38,12 @@ class OwnReplica:
         self.gate = Gate(64, 256, self._count_shed)
         metrics.count_limit(member, lambda: float(self.gate.limit))
         self.current: Serving | None = None
+        self.trial: Trial | None = None
+        """A version that gets a part of the requests."""
+        self.away = ""
+        """Why no new requests are to come although something serves."""
+        self.tallies: dict[str, Tally] = {}
+        """By the name in Triton."""
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
@@ -65,7 +60,7 @@ class OwnReplica:
 
     @property
     def ready(self) -> bool:
-        return self.current is not None and self.health.ready and not self.closed
+        return self.current is not None and self.health.ready and not self.closed and not self.away
 
     @property
     def in_flight(self) -> int:
@@ -81,8 +76,9 @@ class OwnReplica:
 
     def switch(self, serving: Serving | None) -> None:
         """Exchange the version; requests that hold the old one finish there."""
-        self.current = serving
+        self.current, self.trial, self.away = serving, None, ""
         if serving is not None:
+            self.tally(serving.name)
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
@@ -92,6 +88,13 @@ class OwnReplica:
         if before.ready and not self.health.ready:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
+
+    def tally(self, name: str) -> Tally:
+        """What was counted of a version since it was loaded."""
+        found = self.tallies.get(name)
+        if found is None:
+            found = self.tallies[name] = Tally()
+        return found
 
     def silence(self, now: float) -> float:
         """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""
@@ -117,28 +120,60 @@ class OwnReplica:
 
     async def infer(self, call: MemberCall) -> MemberOutput:
         """Raises BackendUnavailable where nothing serves, and what Triton's answer means."""
-        serving = self._usable()
+        if not self.ready:
+            raise BackendUnavailable(f"{self.member} is not ready at this router")
         self.requests += 1
+        trial = self._drawn()
         try:
-            if len(call.texts) <= serving.max_batch:
-                return await self._one(call.texts, call)
-            return await self._many(call, serving.max_batch)
+            if trial is not None:
+                return await self._tried(trial, call)
+            return await self._whole(call)
         except BackendError:
             self.failures += 1
             raise
 
-    async def prove(self, serving: Serving) -> Scores:
+    async def prove(self, serving: Serving, texts: Sequence[bytes] = (PROBE_TEXT,)) -> Scores:
         """One real inference of a version that does not serve yet. Raises BackendError."""
-        return await self._triton.aside(serving.name, (PROBE_TEXT,), serving.output, PROVE_SECONDS)
+        return await self._triton.aside(serving.name, texts, serving.output, PROVE_SECONDS)
 
-    def _usable(self) -> Serving:
-        if self.current is None or not self.ready:
+    def _usable(self, trial: Trial | None = None) -> Serving:
+        """The version for a request that was let in. One that was let in before this router left the pool
+        is answered still."""
+        if trial is not None and self.trial is trial and not trial.lost:
+            return trial.serving
+        if self.current is None or self.closed or not self.health.ready:
             raise BackendUnavailable(f"{self.member} is not ready at this router")
         return self.current
 
-    async def _many(self, call: MemberCall, size: int) -> MemberOutput:
+    def _drawn(self) -> Trial | None:
+        """The version on trial, where the next request is its."""
+        trial = self.trial
+        return trial if trial is not None and not trial.lost and trial.takes() else None
+
+    async def _tried(self, trial: Trial, call: MemberCall) -> MemberOutput:
+        """What the version on trial fails is answered by the stable one, and counts against the trial."""
+        try:
+            return await self._whole(call, trial)
+        except (BackendTimeout, BackendOverloaded):
+            raise
+        except BackendError as error:
+            if self.current is trial.serving:
+                raise
+            trial.failed(gone=isinstance(error, BackendUnavailable))
+            if trial.lost:
+                self.doubt()
+            return await self._whole(call)
+
+    async def _whole(self, call: MemberCall, trial: Trial | None = None) -> MemberOutput:
+        size = self._usable(trial).max_batch
+        if len(call.texts) <= size:
+            return await self._one(call.texts, call, trial)
+        return await self._many(call, size, trial)
+
+    async def _many(self, call: MemberCall, size: int, trial: Trial | None) -> MemberOutput:
         chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
-        outputs = await asyncio.gather(*(self._one(chunk, call) for chunk in chunks), return_exceptions=True)
+        calls = (self._one(chunk, call, trial) for chunk in chunks)
+        outputs = await asyncio.gather(*calls, return_exceptions=True)
         parts = []
         for output in outputs:
             if isinstance(output, BaseException):
@@ -149,7 +184,7 @@ class OwnReplica:
         scores = np.concatenate([part.scores for part in parts])
         return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
 
-    async def _one(self, texts: tuple[bytes, ...], call: MemberCall) -> MemberOutput:
+    async def _one(self, texts: tuple[bytes, ...], call: MemberCall, trial: Trial | None) -> MemberOutput:
         loop, gate, waited = asyncio.get_running_loop(), self.gate, 0.0
         start = loop.time()
         if not gate.take(start, call.deadline):
@@ -159,14 +194,17 @@ class OwnReplica:
         gate.sample(start, waited)
         name, inside, end = None, gate.in_flight - 1, End.ABANDONED
         try:
-            serving = self._usable()
+            serving = self._usable(trial)
             name = serving.name
             self.by_version[name] += 1
             scores = await self._triton.infer(name, texts, serving.output, call.deadline - start)
             end = End.ANSWERED
         except BackendError as error:
             end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED
-            self.note(_event_of(error))
+            if name is not None and end is End.FAILED:
+                self.tally(name).fail()
+            if trial is None or end is End.LATE:
+                self.note(_event_of(error))
             raise
         finally:
             now = loop.time()
@@ -174,7 +212,11 @@ class OwnReplica:
             if name is not None:
                 self.by_version[name] -= 1
         self._inference.observe(now - start)
-        self._answered(now)
+        self.tally(name).answer(now, now - start)
+        if trial is None:
+            self._answered(now)
+        else:
+            trial.failures = 0
         return MemberOutput(serving.labels, scores, serving.version, waited)
 
     def _count_shed(self, why: Shed, priority: Priority) -> None:

@@ -17,6 +17,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.sidecar import Sidecar
+from fastserve.router.telling import versions_of
 from fastserve.router.wire import Readiness
 
 ADMIN_PATHS: dict[str, str] = {
@@ -110,10 +111,12 @@ class AdminDoor:
 
     def _judge_own(self, sidecar: Sidecar) -> tuple[bool, str]:
         own = self._pool.own
-        target = sidecar.member.target if sidecar.member else None
+        target = sidecar.drive.target
         if own is None or own.current is None:
             failure = sidecar.book.failure
             return False, f"{failure.reason}: {failure.message}" if failure else sidecar.because
+        if own.away:
+            return False, own.away
         if not own.health.ready:
             return False, f"{own.current.name} does not answer ({own.health.health})"
         if target is not None and own.current.digest != target.digest:
@@ -168,6 +171,8 @@ class AdminDoor:
             requests=self._parts.door.requests,
             triton_live=self._sidecar.live if self._sidecar else False,
             model=self._model(),
+            versions=versions_of(self._sidecar, self._pool.own, now) if self._sidecar else (),
+            swap=self._sidecar.swap.state if self._sidecar else None,
             queue=self._queue(now),
             peers=self._peers(),
         )
@@ -195,7 +200,7 @@ class AdminDoor:
     def _model(self) -> ModelState | None:
         """What serves, or else the target; `load` is always the target's."""
         sidecar, own = self._sidecar, self._pool.own
-        target = sidecar.member.target if sidecar and sidecar.member else None
+        target = sidecar.drive.target if sidecar else None
         if sidecar is None or own is None or target is None:
             return None
         shown, report = own.current, sidecar.report

@@ -11,7 +11,8 @@ from fastserve.router.health import Event, probe_due, probing
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.pulse import BUSY_SECONDS, SHORTEST_SECONDS, Pulse, Signs, is_silent
-from fastserve.router.serving import PROBE_TEXT, OwnReplica, Serving
+from fastserve.router.serving import PROBE_TEXT, OwnReplica
+from fastserve.router.versions.trial import Serving
 
 TICK_SECONDS = 0.1
 QUIET_SECONDS = 0.25

@@ -12,7 +12,8 @@ from fastserve.router.caller import ANYONE
 from fastserve.router.metrics import Metrics
 from fastserve.router.pulse import Pulse
 from fastserve.router.replicas import MemberCall
-from fastserve.router.serving import OwnReplica, Serving
+from fastserve.router.serving import OwnReplica
+from fastserve.router.versions.trial import Serving
 from fastserve.router.vigil import Vigil
 from virtual_time import run_in_virtual_time
 
