@@ -66,9 +66,10 @@ class Seen:
     were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
     loaded now: the one that was proved last, where its files are here.
 
-    Where the target is a candidate, `stable` is the version whose place it is to take, and `share` the part of
-    the requests that it is to get; `watched` is whom `dead_since` is about, where not the target; `trial` is the one that gets less than all of them now. `leaving` is true
-    where memory does not hold both; `away` then that no new requests come, and `drained` that none is left.
+    Where the target is a candidate, `stable` is the version whose place it is to take, and `share` the part
+    of the requests that it is to get; `trial` is the one that gets less than all of them now, and `watched`
+    whom `dead_since` is about, where not the target. `leaving` is true where memory does not hold both;
+    `away` then that no new requests come, and `drained` that none is left.
     """
 
     now: float

@@ -213,6 +213,7 @@ class Sidecar:
     async def _look(self, target: Target | None) -> Seen:
         """Read everything that the next step depends on; forget what is no longer so."""
         parts, book = self._parts, self.book
+        busy = self.loading  # before the index is read: a load that ends meanwhile is not in it yet
         self.live = await parts.control.live()
         book.note_live(live=self.live)
         index = await parts.control.index() if self.live else {}
@@ -220,7 +221,8 @@ class Sidecar:
         self.report = None
         if target is not None:
             await self._look_at_engine(target, index)
-        await self._admit(index)
+        if busy is None:
+            await self._admit(index)
         now = asyncio.get_running_loop().time()
         serving = parts.replica.current
         files = found_files(target, parts.places)
@@ -235,7 +237,7 @@ class Sidecar:
             target=target.model_name if target else None,
             index=index,
             serving=serving.name if serving else None,
-            loading=self.loading,
+            loading=busy,
             proved=frozenset(book.proved),
             rendered=models_in(parts.repository),
             in_flight=parts.replica.by_version,

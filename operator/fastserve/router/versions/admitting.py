@@ -36,7 +36,7 @@ def admit(room: Room) -> Admission:
         return Admission(True, "its engine does not tell how much memory is free")
     reserve = max(RESERVE_BYTES, int(room.total * RESERVE_SHARE))
     beside = room.needed <= room.free - reserve
-    told = f"{room.needed // _MIB} MiB are needed and {room.free // _MIB} MiB are free, {reserve // _MIB} stay so"
+    told = f"needed are {room.needed // _MIB} MiB, free {room.free // _MIB}, kept free {reserve // _MIB}"
     return Admission(beside, told if beside else f"no room for two: {told}; leaving the pool first")
 
 
