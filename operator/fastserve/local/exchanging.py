@@ -13,7 +13,14 @@ from fastserve.api.routes import Member, RouteTable
 from fastserve.api.state import RouterState
 from fastserve.errors import BackendError
 from fastserve.local.documents import ExchangeNote, Exchanges, PoolPlace, RouterPlace, WantedPool
-from fastserve.local.pool_files import WANTED, read_table, read_wanted, write_exchanges, write_table
+from fastserve.local.pool_files import (
+    WANTED,
+    read_table,
+    read_wanted,
+    shown_state_key,
+    write_exchanges,
+    write_table,
+)
 from fastserve.planning.versions.deciding import next_member
 from fastserve.planning.versions.words import Asked, Decision, Heard, Phase
 from fastserve.router.table import WatchedFile
@@ -84,9 +91,10 @@ class PoolExchanges:
 
     async def _ask(self, router: RouterPlace) -> RouterState | None:
         try:
-            reply = await self._upstreams[router.instance].get("/v1/state", ANSWER_SECONDS)
+            shown = f"authorization: {shown_state_key(self._folder)}\r\n".encode()
+            reply = await self._upstreams[router.instance].get("/v1/state", ANSWER_SECONDS, shown)
             return RouterState.model_validate_json(reply.body) if reply.status == 200 else None
-        except (BackendError, ValueError):
+        except (BackendError, OSError, ValueError):
             return None
 
 

@@ -111,8 +111,10 @@ class Upstream:
         self._closed = False
         self._host_line = f"host: {address}\r\n".encode("latin-1")
 
-    async def get(self, path: str, seconds: float) -> Reply:
-        return await self._call(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), self._host_line), seconds)
+    async def get(self, path: str, seconds: float, headers: bytes = b"") -> Reply:
+        """As post, without a body."""
+        head = b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), self._host_line, headers)
+        return await self._call(head, seconds)
 
     async def post(self, path: str, headers: bytes, body: bytes, seconds: float) -> Reply:
         """`headers` are whole lines, each ended by CRLF. Raises BackendUnavailable or BackendTimeout."""
