@@ -126,7 +126,7 @@ class Router:
         self._table.look()
         loop = asyncio.get_running_loop()
         data = Listener(doors.data, self.data.connection)
-        servers = [await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG), data]
+        admin = await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG)
         try:
             await self._open(data)
             if self._drain_door is not None:
@@ -139,8 +139,8 @@ class Router:
                 for task in tasks:
                     task.cancel()
         finally:
-            for server in servers:
-                server.close()
+            data.close()
+            admin.close()
             await self._close()
 
     async def _open(self, data: Listener) -> None:
