@@ -47,6 +47,8 @@ class Metrics:
         hedges = Counter("fastserve_hedges", about, labels, registry=into)
         about = "Tiny inferences that ask whether the own Triton answers."
         probes = Counter("fastserve_probes", about, labels, registry=into)
+        about = "Restarts of the own Triton that this router asked for."
+        triton_restarts = Counter("fastserve_triton_restarts", about, ("reason",), registry=into)
         about = "Connections at the data port: with a whole request, and without."
         self._connections = Gauge("fastserve_connections", about, ("state",), registry=into)
         about = "Requests that were refused before they were whole."
@@ -55,6 +57,7 @@ class Metrics:
         self.ejections = lru_cache(maxsize=1024)(ejections.labels)
         self.retries = lru_cache(maxsize=1024)(retries.labels)
         self.hedges = lru_cache(maxsize=1024)(hedges.labels)
+        self.triton_restarts = triton_restarts.labels
         self.probes = lru_cache(maxsize=64)(probes.labels)
         self.sheds = lru_cache(maxsize=256)(sheds.labels)
         self.requests = lru_cache(maxsize=256)(requests.labels)
