@@ -102,7 +102,9 @@ def _fault(scene: _Scene) -> Fault | None:
     found = definite_fault(rollout, named) or gate_fault(scene.asked.policy.gate, trial)
     if found is not None:
         return found
-    if scene.pending and seconds_between(rollout.step, scene.now) > rollout.deadline_seconds:
+    # A trial that is on is no step that is waited for, however long ago it began.
+    waits = bool(scene.pending) and not rollout.tried_since
+    if waits and seconds_between(rollout.step, scene.now) > rollout.deadline_seconds:
         words = last_words(rollout, named)
         message = f"no step forward for {rollout.deadline_seconds} seconds" + (f"; {words}" if words else "")
         return Fault(DEADLINE_EXCEEDED, message)
@@ -136,20 +138,31 @@ def _canary(scene: _Scene) -> Decision:
         return scene.decide(_tells(share), share=share, step=now, tried_since="", trials=0)
     if not rollout.named:
         return _named_first(scene)
+    seconds = policy.canary.duration_seconds
+    replicas = counted(len(scene.named), "replica")
+    course = f"canary with {trying} of the requests of {replicas} for {seconds} seconds"
+    if scene.pending and _only_unheard(scene):
+        return scene.decide(course)
     if scene.pending:
         because = f"canary with {trying}, {_waiting(scene)}"
         return (
             scene.decide(because, tried_since="", step=now) if rollout.tried_since else scene.decide(because)
         )
-    seconds = policy.canary.duration_seconds
-    replicas = counted(len(scene.named), "replica")
-    because = f"canary with {trying} of the requests of {replicas} for {seconds} seconds"
     if not rollout.tried_since:
-        return scene.decide(because, tried_since=now, trials=rollout.trials + 1)
+        return scene.decide(course, tried_since=now, trials=rollout.trials + 1)
     # The moment in the table may be up to a second too early.
     if seconds_between(rollout.tried_since, scene.now) >= seconds + CLOCK_SECONDS:
         return scene.decide("the canary went well", share="1", step=now, tried_since="", trials=0)
-    return scene.decide(because)
+    return scene.decide(course)
+
+
+def _only_unheard(scene: _Scene) -> bool:
+    """Whether a trial that is on lacks nothing but the word of replicas that take requests: that is not
+    waited for longer than a step may take after the trial's end."""
+    patience = scene.asked.policy.canary.duration_seconds + scene.rollout.deadline_seconds
+    tried = scene.rollout.tried_since
+    patient = bool(tried) and seconds_between(tried, scene.now) <= patience
+    return patient and all(one.silent for one in scene.pending)
 
 
 def _named_first(scene: _Scene) -> Decision:

@@ -47,6 +47,11 @@ class Heard:
         return self.ready or self.state is not None
 
     @property
+    def silent(self) -> bool:
+        """Whether it takes requests and was not heard this once, which says nothing on its versions."""
+        return self.ready and self.state is None
+
+    @property
     def exchanges_alone(self) -> bool:
         """Whether it is the router of an older FastServe: such a one reads only the stable version."""
         return self.state is not None and not self.state.versions and bool(_of_model(self.state))
