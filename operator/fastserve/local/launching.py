@@ -26,7 +26,7 @@ from fastserve.local.pool_files import write_state_key, write_table, write_wante
 from fastserve.local.ports import LOOPBACK, door_ports, free_ports
 from fastserve.local.preparing import PlannedPool, engine_home
 from fastserve.planning.plan import Instance, PoolPlan
-from fastserve.planning.triton import ServerPlace, server_arguments
+from fastserve.planning.triton import ServerPlace, server_arguments, warden_arguments
 from fastserve.router.peers import Peer, PeerList
 from fastserve.router.settings import RouterSettings
 
@@ -150,15 +150,18 @@ class _PoolLaunch:
             metrics_port=metrics,
             shm_prefix=prefix,
         )
+        # The warden's own interpreter must not load Triton's libraries.
+        libraries = ("env", f"LD_LIBRARY_PATH={home.library_path}")
+        server = (*libraries, str(home.binary), *server_arguments(where))
         return ProcessSpec(
             name=f"{place.instance}-triton",
             kind=ProcessKind.TRITON,
-            arguments=(str(home.binary), *server_arguments(where)),
+            arguments=(
+                *(sys.executable, "-m", "fastserve.engine.warden"),
+                *warden_arguments(str(self._warden(place)), prefix, server),
+            ),
             # Without GPUs allotted a model must not see any: the engine counts what is visible.
-            environment={
-                "LD_LIBRARY_PATH": home.library_path,
-                "CUDA_VISIBLE_DEVICES": ",".join(instance.layout.gpus),
-            },
+            environment={"CUDA_VISIBLE_DEVICES": ",".join(instance.layout.gpus)},
             log=self._ground.folders.logs / f"{place.instance}-triton.log",
             shm_prefix=prefix,
         )
@@ -194,11 +197,17 @@ class _PoolLaunch:
             triton_http=f"{LOOPBACK}:{http}" if place.member else None,
             triton_grpc=f"{LOOPBACK}:{grpc}" if place.member else None,
             repository_path=str(self._repository(place)) if place.member else None,
+            warden_socket=str(self._warden(place)) if place.member else None,
             keys_path=_text(self._access.keys),
             tls_path=_text(self._access.certificate),
             client_ca_path=_text(self._access.client_ca),
             drain_seconds=self._ground.drain_seconds,
         )
+
+    def _warden(self, place: RouterPlace) -> Path:
+        """Short, because the path of a Unix socket is: named by a port of its Triton."""
+        http, _, _ = self._tritons[place.instance]
+        return self._ground.folders.state / "run" / f"{http}.warden"
 
     def _repository(self, place: RouterPlace) -> Path:
         return self._ground.folders.state / "tritons" / place.instance

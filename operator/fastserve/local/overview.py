@@ -219,7 +219,11 @@ def _state(place: RouterPlace, folder: Path) -> RouterState | None:
 
 
 def _memory(pid: int | None) -> int:
+    """With its children, since the supervisor sees a Triton's warden; theirs are told apart."""
+    if pid is None:
+        return 0
     try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+        process = psutil.Process(pid)
+        return sum(int(one.memory_info().rss) for one in (process, *process.children()))
     except psutil.NoSuchProcess:
         return 0
