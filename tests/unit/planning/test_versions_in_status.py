@@ -1,21 +1,25 @@
 """What the operator writes and says while one version takes another one's place."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fastserve.api.identity import APPLIED_ANNOTATION
 from fastserve.api.meta import Failure
 from fastserve.api.modelpool import ModelPoolStatus
-from fastserve.api.objects import CONFIG_MAP, Manifest
+from fastserve.api.objects import CONFIG_MAP, DEPLOYMENT, Manifest
 from fastserve.api.routes import Member, RouteTable, Target
 from fastserve.api.state import RouterState, VersionState
 from fastserve.api.submodel import SubModelStatus
+from fastserve.planning.objects.decision import WriteFailure
 from fastserve.planning.objects.happenings import events
 from fastserve.planning.objects.reading import read_status
 from pretend_cluster import PretendCluster, state_of, sub_model_manifest
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+TEMPLATE = WriteFailure(DEPLOYMENT, "sport", "Invalid", "spec.template.spec.containers: is wrong", "sport")
 
 
 @dataclass
@@ -230,3 +234,83 @@ def test_a_sub_model_at_zero_takes_its_new_version_at_once() -> None:
     cluster.sub_models["sport"]["spec"]["replicas"] = 0
     cluster.ask("v1").pass_time(3).ask("v2").pass_time(3)
     assert (cluster.member.target.version, cluster.member.rollout) == ("v2", None)
+
+
+def exchanging(**spec: Any) -> SwappingCluster:
+    cluster = serving(**spec)
+    cluster.slow = frozenset({"v2"})
+    return cluster.ask("v2").pass_time(3)
+
+
+def test_what_is_stalled_is_not_reconciling_too() -> None:
+    cluster = exchanging()
+    cluster.failures = (TEMPLATE,)
+    cluster.pass_time(2)
+    said = cluster.statuses()["sport"]
+    assert said["Stalled"] == "True InvalidPodTemplate"
+    assert "Reconciling" not in said
+    assert said["Progressing"] == "False InvalidPodTemplate"
+
+
+def test_of_a_rejected_pool_no_exchange_is_under_way() -> None:
+    cluster = exchanging()
+    assert cluster.pool is not None
+    cluster.pool["spec"]["selection"] = {"fallback": {"type": "SubModel", "subModel": "nobody"}}
+    cluster.pool["metadata"]["generation"] += 1
+    cluster.pass_time(2)
+    said = cluster.statuses()["sport"]
+    assert said["Ready"] == "False PoolRejected"
+    assert "Reconciling" not in said
+    assert said["Progressing"] == "False PoolRejected"
+    cluster.pass_time(1)
+    assert cluster.wait() is None
+
+
+def test_scaled_to_zero_and_back_the_exchange_goes_on() -> None:
+    cluster = exchanging(replicas=2)
+    cluster.sub_models["sport"]["spec"]["replicas"] = 0
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(20)
+    written = len(cluster.writes)
+    cluster.pass_time(700)
+    assert len(cluster.writes) == written
+    assert cluster.wait() is None
+    cluster.slow = frozenset()
+    cluster.sub_models["sport"]["spec"]["replicas"] = 2
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(40)
+    assert cluster.status("sport")["activeVersion"] == "v2"
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+    assert cluster.member.refused == ()
+
+
+def test_suspended_in_an_exchange_nothing_is_reconciling() -> None:
+    cluster = exchanging()
+    cluster.sub_models["sport"]["spec"]["suspend"] = True
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(20)
+    said = cluster.statuses()["sport"]
+    assert said["Ready"] == "False Suspended"
+    assert "Reconciling" not in said
+    assert cluster.wait() is None
+
+
+def older(text: str) -> str:
+    """The table as the FastServe before wrote it."""
+    table = json.loads(text)
+    for name in ("tenants", "resilience", "access"):
+        del table[name]
+    del table["limits"]["maxConnections"]
+    for member in table["members"]:
+        for name in ("rollout", "proved", "refused", "generation", "asked"):
+            del member[name]
+    return json.dumps(table)
+
+
+def test_a_table_of_an_older_fastserve_is_written_anew_once() -> None:
+    cluster = serving(replicas=2)
+    live = cluster.children[(CONFIG_MAP, "news-p-routes")]
+    live["metadata"]["annotations"] = {APPLIED_ANNOTATION: "of another document"}
+    now, live["data"]["routes.json"] = live["data"]["routes.json"], older(live["data"]["routes.json"])
+    cluster.settle()
+    assert cluster.children[(CONFIG_MAP, "news-p-routes")]["data"]["routes.json"] == now

@@ -141,19 +141,24 @@ def _canary(scene: _Scene) -> Decision:
     seconds = policy.canary.duration_seconds
     replicas = counted(len(scene.named), "replica")
     course = f"canary with {trying} of the requests of {replicas} for {seconds} seconds"
-    if scene.pending and _only_unheard(scene):
-        return scene.decide(course)
     if scene.pending:
-        because = f"canary with {trying}, {_waiting(scene)}"
-        return (
-            scene.decide(because, tried_since="", step=now) if rollout.tried_since else scene.decide(because)
-        )
+        return _not_all_try(scene, course)
     if not rollout.tried_since:
         return scene.decide(course, tried_since=now, trials=rollout.trials + 1)
     # The moment in the table may be up to a second too early.
     if seconds_between(rollout.tried_since, scene.now) >= seconds + CLOCK_SECONDS:
         return scene.decide("the canary went well", share="1", step=now, tried_since="", trials=0)
     return scene.decide(course)
+
+
+def _not_all_try(scene: _Scene, course: str) -> Decision:
+    """A trial that has not begun, is lost, or of which too little was heard."""
+    if _only_unheard(scene):
+        return scene.decide(course)
+    because = f"canary with {percent(scene.rollout.share)}, {_waiting(scene)}"
+    if not scene.rollout.tried_since:
+        return scene.decide(because)
+    return scene.decide(because, tried_since="", step=rfc3339(scene.now))
 
 
 def _only_unheard(scene: _Scene) -> bool:
