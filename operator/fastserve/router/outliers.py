@@ -109,7 +109,7 @@ class Conduct:
         self._undecided(now, seconds)
 
     def excused(self, now: float, wait: float) -> None:
-        """It had no room, and told that there is some in `wait` seconds; that is nothing of how it answers."""
+        """It had no room, and told that there is some in `wait` seconds; how it answers is not told."""
         self._queue, self._queue_at = max(self.queue(now), wait), now
         self._undecided(now, 0.0)
 
