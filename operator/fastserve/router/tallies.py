@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 
 class Tally:
@@ -93,9 +92,9 @@ class Spreads(Collector):
 
     def _add(self, metric: Metric, labels: dict[str, str], spread: Spread) -> None:
         so_far = 0
-        for bound, count in zip((*self._bounds, float("inf")), spread.counts, strict=True):
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), spread.counts, strict=True):
             so_far += count
-            metric.add_sample(f"{self._name}_bucket", {**labels, "le": floatToGoString(bound)}, so_far)
+            metric.add_sample(f"{self._name}_bucket", {**labels, "le": bound}, so_far)
         metric.add_sample(f"{self._name}_count", labels, so_far)
         metric.add_sample(f"{self._name}_sum", labels, spread.total)
         metric.add_sample(f"{self._name}_created", labels, spread.created)
