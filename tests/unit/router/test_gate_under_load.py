@@ -103,6 +103,24 @@ def test_a_backend_that_gets_five_times_slower_gets_less_and_more_again_when_it_
     run_in_virtual_time(story())
 
 
+def test_a_limit_that_was_found_under_overload_opens_under_a_light_load_that_pauses() -> None:
+    """Five at a time, with nobody inside between: no window ever ends in such a load."""
+
+    async def story() -> None:
+        load, _, _ = load_on("one at a time")
+        await load.run(500.0, 30.0, 5.0)
+        await load.settle()
+        assert load.gate.limit <= 8
+        load.backend.batch, load.backend.seconds = 32, lambda _: 0.030
+        for _ in range(300):
+            await asyncio.gather(*(load.one(ANYONE, 5.0) for _ in range(5)))
+            await asyncio.sleep(0.1)
+        assert load.gate.limit >= 32
+        assert np.median([one.seconds for one in load.ended[-100:]]) <= 0.070
+
+    run_in_virtual_time(story())
+
+
 def test_batch_gets_its_tenth_under_overload_and_the_rest_where_nobody_else_asks() -> None:
     async def story() -> None:
         load, peak, sheds = load_on("one at a time", places=2)

@@ -94,6 +94,8 @@ class Gate:
         self._moved_at = 0.0
         """When the last one left the queue."""
         self._window = _Window(0.0)
+        self._unbound = 0
+        """Ends in windows that were broken off because nobody was inside."""
         self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
 
     @property
@@ -116,7 +118,7 @@ class Gate:
         long an inference could never be found to have become shorter."""
         if not self.in_flight:
             self._forecast.moved_at = now
-            self._window = _Window(now)
+            self._rest(now)
         elif (
             self.in_flight >= self.limit
             or self._queue
@@ -256,10 +258,21 @@ class Gate:
             return
         self._window = _Window(now)
         seconds, pressed = now - window.began, window.pressed
-        sample = Sample(window.answers, window.late, seconds, window.inside, pressed)
+        self._think(Sample(window.answers, window.late, seconds, window.inside, pressed), now)
+        self._admit(now)
+
+    def _rest(self, now: float) -> None:
+        """Nobody is inside: no pace is measured over a pause. Without this a limit that was found under
+        another load would stay for ever under one that pauses more often than windows end."""
+        self._unbound += self._window.ended
+        self._window = _Window(now)
+        if self._limit.is_due(self._unbound, 0):
+            self._think(Sample(self._unbound, 0, 0.0, 0, pressed=False), now)
+
+    def _think(self, sample: Sample, now: float) -> None:
+        self._unbound = 0
         self._limit = next_limit(self._limit, sample, now, _draw.random())
         self.limit = self._limit.now
-        self._admit(now)
 
 
 def _fail(waiter: Waiter, error: BackendError) -> None:
