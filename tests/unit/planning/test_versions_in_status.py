@@ -314,3 +314,18 @@ def test_a_table_of_an_older_fastserve_is_written_anew_once() -> None:
     now, live["data"]["routes.json"] = live["data"]["routes.json"], older(live["data"]["routes.json"])
     cluster.settle()
     assert cluster.children[(CONFIG_MAP, "news-p-routes")]["data"]["routes.json"] == now
+
+
+def test_a_version_that_overtakes_another_is_told_as_started() -> None:
+    cluster = serving(replicas=4).ask("v2").pass_time(4).ask("v3").pass_time(30)
+    assert cluster.status("sport")["activeVersion"] == "v3"
+    told = [one for one in cluster.told if one.startswith("HotSwap")]
+    assert told == ["HotSwapStarted", "HotSwapReturning", "HotSwapStarted", "HotSwapPromoted"]
+
+
+def test_a_version_that_overtakes_another_with_new_pods_aborts_nothing() -> None:
+    cluster = exchanging()
+    cluster.ask("v3").sub_models["sport"]["spec"]["podTemplate"] = {"labels": {"team": "red"}}
+    cluster.pass_time(10)
+    assert cluster.status("sport")["activeVersion"] == "v3"
+    assert "HotSwapAborted" not in cluster.told
