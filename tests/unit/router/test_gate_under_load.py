@@ -103,6 +103,30 @@ def test_a_backend_that_gets_five_times_slower_gets_less_and_more_again_when_it_
     run_in_virtual_time(story())
 
 
+def test_a_tenant_whose_deadlines_are_too_short_takes_no_place_from_one_that_has_time() -> None:
+    """Half of what can be answered is asked for, and a batch takes as long whatever is in it: late answers
+    of the one are no reason to let in fewer of the other."""
+
+    async def story() -> None:
+        load, _, _ = load_on("batches of 32 that take 30 ms")
+        load.backend.noise = 0.5
+        hasty, patient = Caller(tenant="hasty"), Caller(tenant="patient")
+        allowed = {hasty: 0.06, patient: 5.0}
+        for _ in range(10_000):
+            caller = (hasty, patient)[int(load.dice.integers(2))]
+            task = asyncio.create_task(load.one(caller, allowed[caller]))
+            load.tasks.add(task)
+            task.add_done_callback(load.tasks.discard)
+            await asyncio.sleep(load.dice.exponential(1.0 / 500.0))
+        await load.settle()
+        assert {one.what for one in load.ended if one.caller is patient} == {"answered"}
+        hasty_ones = [one.what for one in load.ended if one.caller is hasty]
+        assert hasty_ones.count("late") > 100
+        assert hasty_ones.count("answered") >= 0.5 * len(hasty_ones)
+
+    run_in_virtual_time(story())
+
+
 def test_a_limit_that_was_found_under_overload_opens_under_a_light_load_that_pauses() -> None:
     """Five at a time, with nobody inside between: no window ever ends in such a load."""
 

@@ -256,6 +256,11 @@ class Gate:
         window.inside = max(window.inside, self.in_flight)
         if not self._limit.is_due(window.ended, window.late):
             return
+        if window.late and not self._forecast.eases():
+            # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
+            window.late = 0
+            if not self._limit.is_due(window.ended, 0):
+                return
         self._window = _Window(now)
         seconds, pressed = now - window.began, window.pressed
         self._think(Sample(window.answers, window.late, seconds, window.inside, pressed), now)
