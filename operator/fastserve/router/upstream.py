@@ -73,9 +73,13 @@ class _ClientConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> asyncio.Future[Reply]:
         self.answered = False
-        self._reply = self._loop.create_future()
-        self._transport.write(data)
-        return self._reply
+        reply = self._reply = self._loop.create_future()
+        if self.usable:
+            self._transport.write(data)
+        else:
+            # It broke after it was made; that is told once.
+            self._fail(BackendUnavailable("the connection broke before it was used"))
+        return reply
 
     def expire(self) -> None:
         """The deadline: the answer that may still come must not be taken for the next one."""
