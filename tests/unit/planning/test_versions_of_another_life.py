@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fastserve.api.meta import LoadProgress
+from fastserve.api.routes import Refused
 from fastserve.api.state import ModelState, RouterState
 from fastserve.planning.versions.deciding import next_member
 from fastserve.planning.versions.words import Heard, Phase
@@ -67,7 +68,7 @@ def test_an_old_router_that_was_still_loading_is_not_waited_for_when_it_is_heard
 def test_new_pods_that_hold_the_stable_version_do_not_end_a_pause() -> None:
     served = pool()
     served.ask("b", paused=True)
-    served.asked = replace(served.asked, with_pods=True)
+    served.asked = replace(served.asked, at_once=True)
     decision = served.look()
     assert decision.phase is Phase.PAUSED
     assert decision.member.target.version == "a"
@@ -81,7 +82,7 @@ def test_new_pods_that_cannot_hold_the_stable_version_take_the_new_one_although_
     wanted = served.asked.wanted
     engine = wanted.target.engine.model_copy(update={"devices": ("cuda:0", "cuda:1")})
     wanted = wanted.model_copy(update={"target": wanted.target.model_copy(update={"engine": engine})})
-    served.asked = replace(served.asked, wanted=wanted, with_pods=True)
+    served.asked = replace(served.asked, wanted=wanted, at_once=True)
     decision = served.look()
     assert (decision.member.target.version, decision.member.rollout) == ("c", None)
 
@@ -92,3 +93,14 @@ def test_a_member_of_an_older_table_is_brought_up_to_date_once() -> None:
     served = pool()
     first = next_member(before, served.asked, [heard("r0", told("a"))], START).member
     assert next_member(first, served.asked, [heard("r0", told("a"))], START).member == first
+
+
+def test_the_memory_of_what_was_refused_stays_small() -> None:
+    served = pool()
+    assert served.table is not None
+    long = Refused(digest="d" * 64, generation=1, reason="NotFound", message="x" * 1024, time="2026-11-21")
+    served.table = served.table.model_copy(update={"refused": (long,)})
+    served.routers[0].bad["b"] = "DigestMismatch"
+    served.ask("b")
+    served.run(20)
+    assert [len(one.message) < 200 for one in served.table.refused] == [True, True]

@@ -22,6 +22,9 @@ from fastserve.planning.versions.words import (
 MAX_TRIALS = 5
 """Canaries that begin again because a replica lost the candidate, until that is the version's fault."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+MAX_OLD_MESSAGE = 120
+"""Characters that the table keeps of why versions were refused before the newest one: it is bounded for all
+members together, and a pool whose table is too large is rejected."""
 CLOCK_SECONDS = 1.0
 """Moments in the table are whole seconds."""
 
@@ -121,7 +124,11 @@ def _refused(scene: _Scene, fault: Fault) -> Member:
         message=fault.message,
         time=rfc3339(scene.now),
     )
-    others = [one for one in scene.member.refused if one.digest != scene.digest]
+    others = [
+        one.model_copy(update={"message": one.message[:MAX_OLD_MESSAGE]})
+        for one in scene.member.refused
+        if one.digest != scene.digest
+    ]
     return scene.member.model_copy(
         update={
             "refused": (*others, refused)[-MAX_REMEMBERED:],

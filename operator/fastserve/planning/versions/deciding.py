@@ -96,7 +96,7 @@ def _without_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Mo
     if asked.policy.paused and not lost and not _needs_new_pods(kept, asked):
         because = f"version {name_of(wanted)} waits: the rollout is paused"
         return Decision(kept, Phase.PAUSED, because)
-    if lost or asked.with_pods or not heard or any(one.exchanges_alone for one in heard):
+    if lost or asked.at_once or not heard or any(one.exchanges_alone for one in heard):
         update = {"target": wanted, "max_concurrency": asked.wanted.max_concurrency}
         because = f"version {name_of(wanted)} takes the place of {name_of(kept.target)} at once"
         return Decision(kept.model_copy(update=update), Phase.REST, because)
@@ -109,7 +109,7 @@ def _needs_new_pods(kept: Member, asked: Asked) -> bool:
     stable, wanted = kept.target, asked.wanted.target
     claimed = stable.storage_uri.startswith("pvc://") and stable.storage_uri != wanted.storage_uri
     other = stable.engine.devices != wanted.engine.devices or claimed
-    return asked.with_pods and wanted.digest != stable.digest and other
+    return asked.at_once and wanted.digest != stable.digest and other
 
 
 def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
@@ -156,7 +156,7 @@ def _with_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Momen
     if rollout is None:
         raise ValueError("a rollout that goes on is in the table")
     unwanted = rollout.candidate.digest != wanted.digest
-    if (unwanted and asked.with_pods) or _all_exchange_alone(heard):
+    if (unwanted and asked.at_once) or _all_exchange_alone(heard):
         return _without_rollout(_changed(kept, None), asked, heard, now)
     refused = any(
         one.digest == rollout.candidate.digest and one.generation >= rollout.generation

@@ -75,13 +75,13 @@ def _of_model(state: RouterState) -> tuple[VersionState, ...]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the SubModel asks for: `wanted` is its member with the asked version as target. `with_pods`:
-    the version comes with new pods, since the running ones cannot hold it."""
+    """What the SubModel asks for: `wanted` is its member with the asked version as target. `at_once`:
+    nothing is tried beside the stable version, since the asked one comes with new pods or does another task."""
 
     wanted: Member
     policy: RolloutPolicy
     replicas: int
-    with_pods: bool = False
+    at_once: bool = False
 
 
 class Phase(StrEnum):
