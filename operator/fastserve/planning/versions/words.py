@@ -76,7 +76,7 @@ def _of_model(state: RouterState) -> tuple[VersionState, ...]:
 @dataclass(frozen=True)
 class Asked:
     """What the SubModel asks for: `wanted` is its member with the asked version as target. `at_once`:
-    nothing is tried beside the stable version, since the asked one comes with new pods or does another task."""
+    nothing is tried beside the stable version, as the asked one comes with new pods or does another task."""
 
     wanted: Member
     policy: RolloutPolicy
