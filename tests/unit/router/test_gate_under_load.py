@@ -249,6 +249,32 @@ def test_whoever_gives_up_at_whatever_moment_frees_the_place_and_nobody_is_told_
     run_in_virtual_time(story())
 
 
+def test_failures_that_go_on_do_not_keep_a_limit_that_was_only_being_tried() -> None:
+    """No window of a trial ends while one in ten fails."""
+
+    async def story() -> None:
+        gate, now, tried = Gate(8, 8, lambda _why, _priority: None), 0.0, False
+        for _ in range(8):
+            assert gate.take(now, 1e9)
+        waiting = [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8)]
+        await asyncio.sleep(0.0)
+        for count in range(2000):
+            now += 0.01
+            tried = tried or gate.limit < 8
+            gate.leave(now - 0.1, now, 7, End.FAILED if tried and count % 10 == 0 else End.ANSWERED)
+            await asyncio.sleep(0.01)
+            waiting = [one for one in waiting if not one.done()]
+            waiting += [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8 - len(waiting))]
+            await asyncio.sleep(0.0)
+        assert tried
+        assert gate.limit == 8
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    run_in_virtual_time(story())
+
+
 def test_a_failure_is_no_answer_and_frees_the_place() -> None:
     async def story() -> None:
         gate = Gate(1, 1, lambda _why, _priority: None)

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum, auto
 import numpy as np
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout
-from fastserve.router.admission.concurrency import Limit, Sample, next_limit, resized
+from fastserve.router.admission.concurrency import Limit, Sample, broken_off, next_limit, resized
 from fastserve.router.admission.fairness import FairQueue, Ticket
 from fastserve.router.admission.forecast import STANDING_ROOM, Forecast
 from fastserve.router.caller import Caller, Priority
@@ -162,6 +162,8 @@ class Gate:
             self._window.late += self._forecast.learn_late(now - start, inside)
         elif end is End.FAILED:
             self._window = _Window(now)
+            self._limit = broken_off(self._limit)
+            self.limit = self._limit.now
         if self._queue:
             self._admit(now)
         self._count(now)
