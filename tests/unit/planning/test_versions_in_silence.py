@@ -90,3 +90,20 @@ def test_those_that_stay_silent_go_back_all_the_same() -> None:
     pool.run(5000, tick=50)
     assert pool.table is not None
     assert pool.table.rollout is None
+
+
+def test_whoever_decides_next_and_hears_nobody_at_first_refuses_nothing() -> None:
+    """As after an operator's outage that was longer than the deadline."""
+    pool = PretendPool.serving("a", [PretendRouter(f"r{i}") for i in range(2)], policy())
+    pool.ask("b")
+    decision = pool.look()
+    for _ in range(5):
+        for router in pool.routers:
+            router.step(decision.member, pool.seconds)
+        pool.seconds += 1
+    pool.seconds += 900
+    pool.routers[0].mute = pool.routers[1].mute = True
+    assert pool.look().member.refused == ()
+    pool.routers[0].mute = pool.routers[1].mute = False
+    assert pool.run(20).phase is Phase.REST
+    assert pool.answers("b") == 2

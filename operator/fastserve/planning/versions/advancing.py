@@ -105,15 +105,22 @@ def _fault(scene: _Scene) -> Fault | None:
     found = definite_fault(rollout, named) or gate_fault(scene.asked.policy.gate, trial)
     if found is not None:
         return found
-    # A trial that is on is no step that is waited for, however long ago it began.
-    waits = bool(scene.pending) and not rollout.tried_since
-    if waits and seconds_between(rollout.step, scene.now) > rollout.deadline_seconds:
+    if _overdue(scene):
         words = last_words(rollout, named)
         message = f"no step forward for {rollout.deadline_seconds} seconds" + (f"; {words}" if words else "")
         return Fault(DEADLINE_EXCEEDED, message)
     if rollout.trials >= MAX_TRIALS and not rollout.tried_since and not scene.pending:
         return Fault(CANDIDATE_LOST, f"it was lost in each of {MAX_TRIALS} canaries")
     return None
+
+
+def _overdue(scene: _Scene) -> bool:
+    """Whether a step is waited for too long. A trial that is on is none, however long ago it began; and of
+    silent replicas the step may have been made, as after an outage of who decides: they have it twice."""
+    rollout, pending = scene.rollout, scene.pending
+    patience = rollout.deadline_seconds * (2 if all(one.silent for one in pending) else 1)
+    waits = bool(pending) and not rollout.tried_since
+    return waits and seconds_between(rollout.step, scene.now) > patience
 
 
 def _refused(scene: _Scene, fault: Fault) -> Member:
