@@ -132,6 +132,8 @@ class RouterState(Document):
     requests: Annotated[int, Field(ge=0)] = 0
     """Requests at the pool's door since the router started."""
     triton_live: bool = False
+    triton_restarts: Count = 0
+    """How often this router had its Triton started anew, because it or its engine was frozen."""
     model: ModelState | None = None
     """The version that this router is driving at: the candidate where it is named and did not fail here, else
     the stable one."""

@@ -225,13 +225,18 @@ def end_as(code: int) -> int:
     return 128 - code
 
 
-def main(arguments: list[str]) -> int:
+def order_of(arguments: list[str]) -> Order:
+    """What the command line asks for. Ends the process where it cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m fastserve.engine.warden")
     parser.add_argument("--socket", required=True, type=Path, help="where restarts can be asked for")
     parser.add_argument("--regions", required=True, help="how Triton's shared-memory regions begin")
     parser.add_argument("command", nargs="+", help="Triton and its arguments, after --")
     given = parser.parse_args(arguments)
-    return end_as(Warden(Order(given.socket, given.regions, tuple(given.command))).run())
+    return Order(given.socket, given.regions, tuple(given.command))
+
+
+def main(arguments: list[str]) -> int:
+    return end_as(Warden(order_of(arguments)).run())
 
 
 if __name__ == "__main__":

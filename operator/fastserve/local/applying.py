@@ -25,6 +25,7 @@ class ApplyOptions:
     files: tuple[Path, ...]
     folders: Folders
     visible_devices: str | None = None
+    secrets: Path | None = None
 
 
 def apply(options: ApplyOptions, session: Session) -> list[str]:
@@ -34,7 +35,7 @@ def apply(options: ApplyOptions, session: Session) -> list[str]:
     launch = Launch.model_validate_json(options.folders.launch_file.read_text(encoding="utf-8"))
     home = EngineHome(launch.engine_python, launch.stub_paths)
     machine = replace(this_machine(options.visible_devices), memory_bytes=NO_LIMIT)
-    planned = plans_for(read(options.files), home, machine)
+    planned = plans_for(read(options.files), home, machine, options.secrets)
     places = {place.name: place for place in session.pools}
     _check_pools(places, planned)
     changes = []
@@ -76,6 +77,11 @@ def _check_shape(before: WantedPool, now: PlannedPool) -> None:
             raise LocalError(f"{name} cannot be served like this, and goes on as it is: {why.message}")
     if now.plan.table.task is not before.table.task:
         raise LocalError("spec.task changed. It takes `fastserve down` and `fastserve up`.")
+    if now.wanted.access != before.access:
+        raise LocalError(
+            "Routers hear at their start which Secrets hold keys and certificates (spec.router.auth and tls,"
+            " --secrets). Others take `fastserve down` and `fastserve up`; what is in them counts at once."
+        )
     other = sorted(set(before.shape.items()) ^ set(now.wanted.shape.items()))
     members = served ^ {member.name for member in now.plan.table.members}
     if other or members:
@@ -90,7 +96,12 @@ def _numbered(before: WantedPool, now: WantedPool) -> WantedPool:
     """Generations, which on a cluster the API server counts: one more where a spec is another one."""
     was = {member.name: member for member in before.table.members}
     members = tuple(_with_generation(member, was[member.name]) for member in now.table.members)
-    return now.model_copy(update={"table": now.table.model_copy(update={"members": members})})
+    # The key with which the session reads states is its own affair.
+    key = {"operator_digest": before.table.access.operator_digest}
+    access = now.table.access.model_copy(update=key)
+    return now.model_copy(
+        update={"table": now.table.model_copy(update={"members": members, "access": access})}
+    )
 
 
 def _with_generation(member: Member, was: Member) -> Member:

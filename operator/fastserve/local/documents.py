@@ -53,6 +53,14 @@ class RejectedMember(Document):
     message: str
 
 
+class AccessFolders(Document):
+    """Where the files of the Secrets lie that a pool's routers read; nothing where the pool names none."""
+
+    keys: Path | None = None
+    certificate: Path | None = None
+    client_ca: Path | None = None
+
+
 class WantedPool(Document):
     """What the files ask of one pool. Written by `up` and `apply`, read by the session's process."""
 
@@ -62,6 +70,8 @@ class WantedPool(Document):
     """How versions are exchanged, by sub-model."""
     shape: dict[str, tuple[str, ...]]
     """Instances, and the GPUs of each: what processes are made from."""
+    access: AccessFolders = Field(default_factory=AccessFolders)
+    """Keys and certificates, of which routers hear at their start."""
 
     def replicas(self, sub_model: str) -> int:
         return sum(instance.rpartition("-")[0] == sub_model for instance in self.shape)
@@ -89,6 +99,8 @@ class PoolPlace(Document):
     """Where its route table and the files beside it lie."""
     routers: tuple[RouterPlace, ...]
     rejected: tuple[RejectedMember, ...] = ()
+    scheme: str = "http"
+    """What its data ports speak: http or https."""
 
     @property
     def door(self) -> RouterPlace:
@@ -97,7 +109,7 @@ class PoolPlace(Document):
 
     @property
     def url(self) -> str:
-        return f"http://{self.door.data}"
+        return f"{self.scheme}://{self.door.data}"
 
 
 class Launch(Document):

@@ -13,7 +13,14 @@ from fastserve.api.routes import Member, RouteTable
 from fastserve.api.state import RouterState
 from fastserve.errors import BackendError
 from fastserve.local.documents import ExchangeNote, Exchanges, PoolPlace, RouterPlace, WantedPool
-from fastserve.local.pool_files import WANTED, read_table, read_wanted, write_exchanges, write_table
+from fastserve.local.pool_files import (
+    WANTED,
+    read_table,
+    read_wanted,
+    shown_state_key,
+    write_exchanges,
+    write_table,
+)
 from fastserve.planning.versions.deciding import next_member
 from fastserve.planning.versions.words import Asked, Decision, Heard, Phase
 from fastserve.router.table import WatchedFile
@@ -24,6 +31,8 @@ FILE_SECONDS, ASK_SECONDS, UNPROVED_SECONDS = 0.5, 1.0, 5.0
 was loaded at once answered everywhere."""
 ANSWER_SECONDS = 1.0
 """How long one router may take to tell its state."""
+SILENCE_SECONDS = 10.0
+"""How long a router that answered, and was not heard since, is taken to answer."""
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +44,7 @@ class PoolExchanges:
         self._routers = [router for router in place.routers if router.member is not None]
         self._upstreams = {router.instance: Upstream(router.admin) for router in self._routers}
         self._wanted_file = WatchedFile(self._folder / WANTED)
+        self._spoke: dict[str, tuple[datetime, bool]] = {}
         self._told = Exchanges()
         self._wait = 0.0
 
@@ -44,7 +54,8 @@ class PoolExchanges:
         while True:
             try:
                 if self._wanted_file.changed() is not None or waited >= self._wait:
-                    waited, self._wait = 0.0, await self.look()
+                    waited, self._wait = 0.0, ASK_SECONDS  # until a look went well
+                    self._wait = await self.look()
                 logged = ""
             except Exception as error:  # whatever it is, the processes go on
                 if logged != str(error):
@@ -57,7 +68,7 @@ class PoolExchanges:
         """Decide once. Returns seconds until the next look, infinite where only a change of what is wanted
         leads on. Raises OSError or ValueError where a file cannot be read or written."""
         wanted, table = read_wanted(self._folder), read_table(self._folder)
-        heard = await self._hear()
+        heard = await self.hear()
         decisions = _decide(wanted, table, heard, self._now())
         members = tuple(decisions[member.name].member for member in wanted.table.members)
         decided = wanted.table.model_copy(update={"members": members})
@@ -73,20 +84,30 @@ class PoolExchanges:
             self._told = told
         return min((_wait(one) for one in decisions.values()), default=float("inf"))
 
-    async def _hear(self) -> Mapping[str, Sequence[Heard]]:
+    async def hear(self) -> Mapping[str, Sequence[Heard]]:
         """What the routers say of themselves, by sub-model."""
         states = await asyncio.gather(*(self._ask(router) for router in self._routers))
         heard: dict[str, list[Heard]] = {}
         for router, state in zip(self._routers, states, strict=True):
-            one = Heard(router.instance, state, ready=state is not None and state.ready)
+            one = Heard(router.instance, state, self._takes_requests(router.instance, state))
             heard.setdefault(router.member or "", []).append(one)
         return heard
 
+    def _takes_requests(self, instance: str, state: RouterState | None) -> bool:
+        """By its own word, which holds for a while: a busy machine makes routers miss a second."""
+        now = self._now()
+        if state is not None:
+            self._spoke[instance] = (now, state.ready)
+            return state.ready
+        at, ready = self._spoke.get(instance, (now, False))
+        return ready and (now - at).total_seconds() < SILENCE_SECONDS
+
     async def _ask(self, router: RouterPlace) -> RouterState | None:
         try:
-            reply = await self._upstreams[router.instance].get("/v1/state", ANSWER_SECONDS)
+            shown = f"authorization: {shown_state_key(self._folder)}\r\n".encode()
+            reply = await self._upstreams[router.instance].get("/v1/state", ANSWER_SECONDS, shown)
             return RouterState.model_validate_json(reply.body) if reply.status == 200 else None
-        except (BackendError, ValueError):
+        except (BackendError, OSError, ValueError):
             return None
 
 

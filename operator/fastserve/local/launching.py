@@ -1,5 +1,6 @@
 """From plans to processes: allots ports and folders, and writes what each process reads at its start."""
 
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from fastserve.api.access import key_digest
 from fastserve.errors import LocalError
 from fastserve.local.documents import (
     Launch,
@@ -20,11 +22,11 @@ from fastserve.local.documents import (
 from fastserve.local.environment import Environment
 from fastserve.local.files import write_whole
 from fastserve.local.folders import Folders
-from fastserve.local.pool_files import write_table, write_wanted
+from fastserve.local.pool_files import write_state_key, write_table, write_wanted
 from fastserve.local.ports import LOOPBACK, door_ports, free_ports
 from fastserve.local.preparing import PlannedPool, engine_home
 from fastserve.planning.plan import Instance, PoolPlan
-from fastserve.planning.triton import ServerPlace, server_arguments
+from fastserve.planning.triton import ServerPlace, server_arguments, warden_arguments
 from fastserve.router.peers import Peer, PeerList
 from fastserve.router.settings import RouterSettings
 
@@ -88,6 +90,7 @@ class _PoolLaunch:
         plan = made.plan
         self._plan, self._wanted, self._ground = plan, made.wanted, ground
         self._folder = ground.folders.pool(plan.table.pool)
+        self._access = made.wanted.access
         self._door = _router_place(f"{plan.table.pool}-door", None, (door_port, next(ports)))
         self._instances = [
             (instance, _router_place(instance.name, instance.sub_model, (next(ports), next(ports))))
@@ -106,12 +109,12 @@ class _PoolLaunch:
                 RejectedMember(name=name, reason=why.reason, message=why.message)
                 for name, why in sorted(self._plan.rejected.items())
             ),
+            scheme="https" if self._access.certificate else "http",
         )
 
     def processes(self) -> list[ProcessSpec]:
         """Write table, peers and settings; return the Tritons, their routers, and the door."""
-        write_table(self._folder, self._plan.table)
-        write_wanted(self._folder, self._wanted)
+        self._write_pool()
         peers = PeerList(
             peers=tuple(
                 Peer(instance=place.instance, member=place.member, address=place.data, admin=place.admin)
@@ -122,6 +125,16 @@ class _PoolLaunch:
         tritons = [self._triton(instance, place) for instance, place in self._instances]
         routers = [self._router(place) for _, place in self._instances]
         return [*tritons, *routers, self._router(self._door)]
+
+    def _write_pool(self) -> None:
+        table = self._plan.table
+        if self._access.keys is not None:
+            key = secrets.token_hex(32)
+            write_state_key(self._folder, key)
+            access = table.access.model_copy(update={"operator_digest": key_digest(key.encode())})
+            table = table.model_copy(update={"access": access})
+        write_table(self._folder, table)
+        write_wanted(self._folder, self._wanted.model_copy(update={"table": table}))
 
     def _triton(self, instance: Instance, place: RouterPlace) -> ProcessSpec:
         home = self._ground.environment.triton
@@ -137,15 +150,18 @@ class _PoolLaunch:
             metrics_port=metrics,
             shm_prefix=prefix,
         )
+        # The warden's own interpreter must not load Triton's libraries.
+        libraries = ("env", f"LD_LIBRARY_PATH={home.library_path}")
+        server = (*libraries, str(home.binary), *server_arguments(where))
         return ProcessSpec(
             name=f"{place.instance}-triton",
             kind=ProcessKind.TRITON,
-            arguments=(str(home.binary), *server_arguments(where)),
+            arguments=(
+                *(sys.executable, "-m", "fastserve.engine.warden"),
+                *warden_arguments(str(self._warden(place)), prefix, server),
+            ),
             # Without GPUs allotted a model must not see any: the engine counts what is visible.
-            environment={
-                "LD_LIBRARY_PATH": home.library_path,
-                "CUDA_VISIBLE_DEVICES": ",".join(instance.layout.gpus),
-            },
+            environment={"CUDA_VISIBLE_DEVICES": ",".join(instance.layout.gpus)},
             log=self._ground.folders.logs / f"{place.instance}-triton.log",
             shm_prefix=prefix,
         )
@@ -181,8 +197,17 @@ class _PoolLaunch:
             triton_http=f"{LOOPBACK}:{http}" if place.member else None,
             triton_grpc=f"{LOOPBACK}:{grpc}" if place.member else None,
             repository_path=str(self._repository(place)) if place.member else None,
+            warden_socket=str(self._warden(place)) if place.member else None,
+            keys_path=_text(self._access.keys),
+            tls_path=_text(self._access.certificate),
+            client_ca_path=_text(self._access.client_ca),
             drain_seconds=self._ground.drain_seconds,
         )
+
+    def _warden(self, place: RouterPlace) -> Path:
+        """Short, because the path of a Unix socket is: named by a port of its Triton."""
+        http, _, _ = self._tritons[place.instance]
+        return self._ground.folders.state / "run" / f"{http}.warden"
 
     def _repository(self, place: RouterPlace) -> Path:
         return self._ground.folders.state / "tritons" / place.instance
@@ -193,6 +218,10 @@ def _router_place(instance: str, member: str | None, ports: tuple[int, int]) -> 
     return RouterPlace(
         instance=instance, member=member, data=f"{LOOPBACK}:{data}", admin=f"{LOOPBACK}:{admin}"
     )
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 def _port(address: str) -> int:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fastserve.api.meta import Document, LoadProgress
 from fastserve.api.state import RankState, RouterState
 from fastserve.local.documents import ExchangeNote, PoolPlace, RouterPlace, Session
-from fastserve.local.pool_files import read_exchanges
+from fastserve.local.pool_files import read_exchanges, shown_state_key
 from fastserve.planning.versions.words import Phase
 
 HOPELESS = ("FailedToLoad", "Crashing", "Rejected")
@@ -95,9 +95,10 @@ def supervisor_of(session: Session) -> psutil.Process | None:
 
 def look(session: Session) -> Overview:
     """Ask every router for its state, all at once, and join the answers."""
-    places = [router for pool in session.pools for router in pool.routers]
+    places = [(router, pool.folder) for pool in session.pools for router in pool.routers]
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(places)))) as threads:
-        states = dict(zip((p.instance for p in places), threads.map(_state, places), strict=True))
+        asked = threads.map(lambda one: _state(*one), places)
+        states = dict(zip((place.instance for place, _ in places), asked, strict=True))
     memory = {process.name: _memory(process.pid) for process in session.processes}
     return overview(session, states, memory)
 
@@ -207,16 +208,22 @@ def _phase(state: RouterState) -> str:
     return {"Loaded": "Down"}.get(phase, "Loading")
 
 
-def _state(place: RouterPlace) -> RouterState | None:
+def _state(place: RouterPlace, folder: Path) -> RouterState | None:
     try:
-        with urllib.request.urlopen(f"http://{place.admin}/v1/state", timeout=STATE_SECONDS) as answer:
+        shown = {"authorization": shown_state_key(folder)}
+        request = urllib.request.Request(f"http://{place.admin}/v1/state", headers=shown)
+        with urllib.request.urlopen(request, timeout=STATE_SECONDS) as answer:  # noqa: S310
             return RouterState.model_validate(json.load(answer))
     except (OSError, ValueError, urllib.error.URLError):
         return None
 
 
 def _memory(pid: int | None) -> int:
+    """With its children, since the supervisor sees a Triton's warden; theirs are told apart."""
+    if pid is None:
+        return 0
     try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+        process = psutil.Process(pid)
+        return sum(int(one.memory_info().rss) for one in (process, *process.children()))
     except psutil.NoSuchProcess:
         return 0

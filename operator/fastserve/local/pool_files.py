@@ -6,7 +6,7 @@ from fastserve.api.routes import RouteTable
 from fastserve.local.documents import Exchanges, WantedPool
 from fastserve.local.files import write_whole
 
-TABLE, WANTED, EXCHANGES = "routes.json", "wanted.json", "exchanges.json"
+TABLE, WANTED, EXCHANGES, STATE_KEY = "routes.json", "wanted.json", "exchanges.json", "state.key"
 
 
 def write_table(folder: Path, table: RouteTable) -> None:
@@ -25,6 +25,20 @@ def write_wanted(folder: Path, wanted: WantedPool) -> None:
 def read_wanted(folder: Path) -> WantedPool:
     """Raises OSError where there is none, ValueError where it is none."""
     return WantedPool.model_validate_json((folder / WANTED).read_text(encoding="utf-8"))
+
+
+def write_state_key(folder: Path, key: str) -> None:
+    """The key with which commands read what the pool's routers tell; for the own user only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / STATE_KEY
+    path.touch(mode=0o600)
+    path.write_text(key, encoding="ascii")
+
+
+def shown_state_key(folder: Path) -> str:
+    """What the authorization header says with that key; empty where the pool asks for none."""
+    path = folder / STATE_KEY
+    return f"Bearer {path.read_text(encoding='ascii')}" if path.exists() else ""
 
 
 def write_exchanges(folder: Path, exchanges: Exchanges) -> None:

@@ -11,7 +11,7 @@ from fastserve.api.routes import Meaning
 from fastserve.api.submodel import EngineType, SubModel
 from fastserve.errors import CheckpointError, InvalidSpec, LocalError
 from fastserve.local.checkpoints import read_custom_facts, read_facts
-from fastserve.local.documents import WantedPool
+from fastserve.local.documents import AccessFolders, WantedPool
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
 from fastserve.planning.plan import PoolPlan, plan, what_is_left
@@ -75,10 +75,14 @@ def engine_home(environment: Environment) -> EngineHome:
     )
 
 
-def plans_for(wanted: Wanted, home: EngineHome, machine: Machine) -> list[PlannedPool]:
-    """One plan for each pool; later pools get what the earlier ones leave of the machine.
+def plans_for(
+    wanted: Wanted, home: EngineHome, machine: Machine, secrets: Path | None = None
+) -> list[PlannedPool]:
+    """One plan for each pool; later pools get what the earlier ones leave of the machine. `secrets` holds a
+    folder for each Secret.
 
-    Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory.
+    Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory or a
+    Secret has no folder.
     """
     plans: list[PlannedPool] = []
     for pool in wanted.pools:
@@ -92,17 +96,37 @@ def plans_for(wanted: Wanted, home: EngineHome, machine: Machine) -> list[Planne
                 " or replicas, or end something else."
             )
         machine = what_is_left(machine, made)
-        plans.append(PlannedPool(made, _asked_of(made, members)))
+        plans.append(PlannedPool(made, _asked_of(made, members, access_folders(pool, secrets))))
     return plans
 
 
-def _asked_of(made: PoolPlan, members: Sequence[SubModel]) -> WantedPool:
+def _asked_of(made: PoolPlan, members: Sequence[SubModel], access: AccessFolders) -> WantedPool:
     served = {member.name for member in made.table.members}
     return WantedPool(
         table=made.table,
         policies={m.metadata.name: m.spec.rollout for m in members if m.metadata.name in served},
         shape={instance.name: instance.layout.gpus for instance in made.instances},
+        access=access,
     )
+
+
+def access_folders(pool: ModelPool, secrets: Path | None) -> AccessFolders:
+    """Raises LocalError, naming the folder, where a Secret that the pool names has none."""
+    auth, tls = pool.spec.router.auth, pool.spec.router.tls
+    return AccessFolders(
+        keys=_secret(secrets, auth.secret_name) if auth else None,
+        certificate=_secret(secrets, tls.secret_name) if tls else None,
+        client_ca=_secret(secrets, tls.client_ca_secret_name) if tls and tls.client_ca_secret_name else None,
+    )
+
+
+def _secret(secrets: Path | None, name: str) -> Path:
+    if secrets is None or not (secrets / name).is_dir():
+        place = f"{secrets / name} is no folder" if secrets else "there is no --secrets FOLDER"
+        raise LocalError(
+            f"The pool names the Secret {name}, but {place}. Each entry is a file in FOLDER/{name}."
+        )
+    return (secrets / name).resolve()
 
 
 def _text(file: Path) -> str:

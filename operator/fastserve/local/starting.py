@@ -36,6 +36,8 @@ class StartOptions:
     torch_backend: str = ""
     visible_devices: str | None = None
     detach: bool = False
+    secrets: Path | None = None
+    """Folder with one folder for each Secret that a pool's spec.router names."""
 
 
 def start(options: StartOptions, say: Say) -> Session:
@@ -58,7 +60,8 @@ def _start(options: StartOptions, say: Say) -> Session:
     installer = Installer(options.folders, say, options.torch_backend, options.triton)
     environment = installer.everything()
     say("Planning")
-    plans = plans_for(wanted, engine_home(environment), this_machine(options.visible_devices))
+    machine = this_machine(options.visible_devices)
+    plans = plans_for(wanted, engine_home(environment), machine, options.secrets)
     launch(plans, Ground(environment, options.folders), options.port)
     say("Starting")
     return _hand_over(options)

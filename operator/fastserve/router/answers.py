@@ -97,6 +97,8 @@ class Answer(msgspec.Struct, frozen=True):
     content_type: str = "application/json"
     reason: str = ""
     """Why it is an error; empty for a good answer."""
+    request_id: str = ""
+    """Told as x-request-id where there is one; beside `headers`, which many answers share."""
 
 
 class Refusal(RequestError):

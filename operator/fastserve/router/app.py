@@ -25,6 +25,7 @@ from fastserve.router.model_files import ModelPlaces
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
+from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
 from fastserve.router.sidecar import Sidecar, SidecarParts
@@ -98,6 +99,7 @@ class Router:
         peers = Peers(settings.instance, self._metrics.healthy, self._access.tls)
         self.pool = Pool(settings.pool, self._own(), peers)
         self.sidecar = self._make_sidecar(control)
+        self._reviver = self._make_reviver(control)
         self._sources = sources_of(settings, reads)
         self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
         self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
@@ -117,6 +119,7 @@ class Router:
             self.data,
             self._prototypes,
             self._access,
+            self._reviver,
         )
         self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
 
@@ -126,7 +129,7 @@ class Router:
         self._table.look()
         loop = asyncio.get_running_loop()
         data = Listener(doors.data, self.data.connection)
-        servers = [await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG), data]
+        admin = await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG)
         try:
             await self._open(data)
             if self._drain_door is not None:
@@ -139,8 +142,8 @@ class Router:
                 for task in tasks:
                     task.cancel()
         finally:
-            for server in servers:
-                server.close()
+            data.close()
+            admin.close()
             await self._close()
 
     async def _open(self, data: Listener) -> None:
@@ -167,6 +170,8 @@ class Router:
         ]
         if self.sidecar is not None and self.pool.own is not None:
             loops += [self.sidecar.run(), self._vigil(self.pool.own)]
+        if self._reviver is not None:
+            loops.append(self._reviver.run())
         return loops
 
     async def _vigil(self, own: OwnReplica) -> None:
@@ -222,6 +227,15 @@ class Router:
             on_restart=self._revoke_drain,
         )
         return Sidecar(parts)
+
+    def _make_reviver(self, control: TritonControl | None) -> Reviver | None:
+        settings, own, triton = self._settings, self.pool.own, self._triton
+        if own is None or triton is None or control is None:
+            return None
+        if settings.repository_path is None or settings.warden_socket is None:
+            return None
+        repository, warden = Path(settings.repository_path), Path(settings.warden_socket)
+        return Reviver(ReviverParts(own, triton, control, repository, warden, self._metrics))
 
     def _revoke_drain(self) -> None:
         """A drain that Triton's end asked for is over when Triton is back; one by SIGTERM never is."""

@@ -15,7 +15,7 @@ def answered(request: Request, answer: Answer, route: str, seconds: float) -> No
     headers = dict(answer.headers)
     is_hop = HOP_HEADER in request.headers
     extra: dict[str, object] = {
-        "requestId": headers.get("x-request-id", ""),
+        "requestId": answer.request_id,
         "caller": request.holder.name if request.holder else "",
         "method": request.method,
         "route": route,

@@ -62,7 +62,7 @@ class Calling:
             return await self._ask(replica, call)
         except BackendError as error:
             missed = Missed(error, replica)
-            return await self._elsewhere(missed, call) if worth_elsewhere(error, trial=trial) else missed
+            return await self._elsewhere(missed, call, trial=trial)
 
     async def once_more(self, missed: Missed, call: MemberCall) -> MemberOutput | Missed:
         """Ask again for what an answer hangs on: another replica, or the same where there is no other."""
@@ -92,13 +92,20 @@ class Calling:
             memory = self._memories[member] = _Memory()
         return memory
 
-    async def _elsewhere(self, missed: Missed, call: MemberCall) -> MemberOutput | Missed:
+    async def _elsewhere(self, missed: Missed, call: MemberCall, *, trial: bool) -> MemberOutput | Missed:
+        if not worth_elsewhere(missed.error, trial=trial):
+            return missed
         now = asyncio.get_running_loop().time()
         other = self._pool.replica(call.member, now, other_than=missed.replica)
-        busy = missed.replica.in_flight if missed.replica else 0
-        if isinstance(missed.error, BackendOverloaded) and other is not None and other.in_flight >= busy:
+        full = isinstance(missed.error, BackendOverloaded) and not trial
+        if full and other is not None and self._busier(other, missed.replica):
             return missed
         return await self._again(missed, call, other)
+
+    def _busier(self, other: Replica, full: Replica | None) -> bool:
+        """Whether one is likely to be full as well. As busy as the full one is not: other routers may have
+        filled that. Nor is the own one, which counts all routers' calls and refuses at no cost."""
+        return full is not None and other is not self._pool.own and other.in_flight > full.in_flight
 
     async def _again(
         self, missed: Missed, call: MemberCall, replica: Replica | None
@@ -129,8 +136,8 @@ class Calling:
         conduct.on_trial = conduct.on_trial or conduct.trial_due(start)
         try:
             output = await replica.infer(call)
-        except BackendOverloaded:
-            conduct.excused()
+        except BackendOverloaded as error:
+            conduct.excused(clock(), error.retry_after)
             raise
         except (BackendTimeout, asyncio.CancelledError):
             now = clock()

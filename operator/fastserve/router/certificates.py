@@ -8,6 +8,7 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastserve.errors import LocalError
 
@@ -121,7 +122,7 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> list[tuple[str
     with suppress(ssl.SSLWantReadError):
         sides[0].read(1)
     client.check_hostname = True
-    shown = sides[0].getpeercert() or {}
+    shown: dict[str, Any] = sides[0].getpeercert() or {}
     return [(str(kind), str(name)) for kind, name in shown.get("subjectAltName", ())]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import secrets
+from itertools import count
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from fastserve.router.protocol import Request
 from fastserve.router.replicas import MemberCall
 from fastserve.router.wire import ModelMetadata, ServerMetadata, TensorMetadata
 
-REQUEST_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
+REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 DATA_PATHS: dict[str, str] = {
     "/v1/predict": "POST",
     "/v1/route": "POST",
@@ -36,13 +37,17 @@ DATA_PATHS: dict[str, str] = {
     "/v2/models/{name}/infer": "POST",
 }
 _MODEL = re.compile(r"^/v2/models/(?P<name>[^/]+)(?P<verb>/ready|/infer)?$")
+_PREFIX, _numbers = secrets.token_hex(5), count()
+"""Of the ids of this process; drawing each anew costs a call of the system."""
 log = logging.getLogger(__name__)
 
 
 def request_id_of(request: Request) -> str:
     """The caller's x-request-id where it is printable ASCII of at most 128, else a new one."""
-    given = request.headers.get(b"x-request-id", b"")
-    return given.decode() if REQUEST_ID.match(given) else secrets.token_hex(8)
+    given = request.headers.get(b"x-request-id")
+    if given is not None and REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_PREFIX}{next(_numbers):08x}"
 
 
 class DataDoor:
@@ -76,8 +81,9 @@ class DataDoor:
         metrics.requests(str(answer.status), answer.reason).inc()
         seconds = loop.time() - start
         metrics.duration.observe(seconds)
-        headers = (("x-request-id", request_id), *answer.headers)
-        answer = Answer(answer.status, answer.body, headers, answer.content_type, answer.reason)
+        answer = Answer(
+            answer.status, answer.body, answer.headers, answer.content_type, answer.reason, request_id
+        )
         if self._pool.audited:
             route = pattern_of(request.path)[0]
             audit.answered(request, answer, route if route in DATA_PATHS else "", seconds)

@@ -17,23 +17,29 @@ SHUTDOWN_SECONDS = 2.0
 """How long a caller may take to say goodbye as TLS has it."""
 
 
+RETIRING_SECONDS = 1.0
+"""Until the old server is closed. asyncio drops what a server accepted in its last turn, so it accepts no
+more before; uvloop's accepts until then."""
+
+
 class Listener:
     """Accepts connections of one listening socket; owns it."""
 
     def __init__(self, sock: socket.socket, connection: Callable[[], asyncio.Protocol]) -> None:
         self._sock = sock
         self._connection = connection
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
         """Serve without TLS."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, sock=self._sock.dup(), backlog=BACKLOG)
+        server = await loop.create_server(self._connection, sock=self._sock.dup(), backlog=BACKLOG)
+        self._servers.append(server)
 
     async def secure(self, material: Material) -> None:
         """Serve with TLS from now on; connections that are open stay."""
-        loop, old = asyncio.get_running_loop(), self._server
-        self._server = await loop.create_server(
+        loop, retiring = asyncio.get_running_loop(), tuple(self._servers)
+        server = await loop.create_server(
             self._connection,
             sock=self._sock.dup(),
             backlog=BACKLOG,
@@ -41,10 +47,18 @@ class Listener:
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
             ssl_shutdown_timeout=SHUTDOWN_SECONDS,
         )
-        if old is not None:
-            old.close()
+        self._servers.append(server)
+        for old in retiring:
+            for sock in old.sockets:
+                loop.remove_reader(sock.fileno())
+            loop.call_later(RETIRING_SECONDS, self._retire, old)
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        while self._servers:
+            self._servers.pop().close()
         self._sock.close()
+
+    def _retire(self, server: asyncio.Server) -> None:
+        if server in self._servers:
+            self._servers.remove(server)
+            server.close()

@@ -9,7 +9,7 @@ Each router judges for itself; nothing is agreed on between them.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
@@ -32,6 +32,8 @@ FORGIVEN_SECONDS = 10.0
 """In good standing for so long, one earlier ejection is forgotten."""
 TRIALS = 2
 """Good answers in a row that bring one back: one alone is a coin's throw for a replica that fails half."""
+TRIAL_PAUSE_SECONDS = 1.0
+"""After a trial that told nothing, the least until the next one: every trial is somebody's call."""
 FADE_SECONDS = 1.0
 """A number that a replica told so long ago counts half."""
 WEIGHT = 0.2
@@ -104,11 +106,12 @@ class Conduct:
             self._seconds.append((now, seconds))
         if self.ejected is not None and seconds > self.ejected.limit:
             self._tried(now, good=False)
-        self.on_trial = False
+        self._undecided(now, seconds)
 
-    def excused(self) -> None:
-        """It had no room, which tells nothing of how it answers."""
-        self.on_trial = False
+    def excused(self, now: float, wait: float) -> None:
+        """It had no room, and told that there is some in `wait` seconds; how it answers is not told."""
+        self._queue, self._queue_at = max(self.queue(now), wait), now
+        self._undecided(now, 0.0)
 
     # What follows.
 
@@ -170,6 +173,13 @@ class Conduct:
         self._good_trials += 1
         if self._good_trials >= TRIALS:
             self.pardon(now)
+
+    def _undecided(self, now: float, seconds: float) -> None:
+        """A trial that was under way told nothing in `seconds`; the next one waits for as long."""
+        if self.ejected is not None and self.on_trial:
+            until = max(self.ejected.until, now + max(TRIAL_PAUSE_SECONDS, seconds))
+            self.ejected = replace(self.ejected, until=until)
+        self.on_trial = False
 
     def _leave_out(self, ejected: Ejected) -> None:
         self.ejected, self.on_trial, self._good_trials = ejected, False, 0

@@ -64,6 +64,8 @@ class Peers:
         self.by_member: dict[str, list[PeerReplica]] = {}
         self._own = own_instance
         self._told: dict[str, bool] = {}
+        self._members: set[str] = set()
+        """Sub-models whose health was told."""
         self._on_health = on_health
         self._tls = tls
 
@@ -128,6 +130,9 @@ class Peers:
 
     def _tell(self) -> None:
         """Log and count what changed since the last time."""
+        for member in self._members - self.by_member.keys():
+            self._on_health(member, False)
+        self._members = set(self.by_member)
         for member, replicas in self.by_member.items():
             self._on_health(member, any(one.ready for one in replicas))
         ready = {instance: one.ready for instance, one in self.replicas.items()}

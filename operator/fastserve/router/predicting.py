@@ -10,7 +10,7 @@ from fastserve.errors import BackendError, BackendTimeout
 from fastserve.router.answers import Answer, Refusal, json_answer
 from fastserve.router.asking import Ask, Asking, RowAnswer, decision_of
 from fastserve.router.caller import caller_at_door
-from fastserve.router.oip import check_text
+from fastserve.router.oip import MAX_DIGITS, check_text
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import Request
 from fastserve.router.selection import Choice, Standing, reason_of
@@ -49,7 +49,7 @@ def deadline_of(request: Request, millis: int | None, pool: Pool) -> float:
         if not header.isdigit():
             text = header.decode("latin-1")
             raise Refusal("OutOfRange", f"{DEADLINE_HEADER.decode()} is {text!r} (allowed: {_ALLOWED})")
-        millis = int(header[:12])
+        millis = int(header if len(header) <= MAX_DIGITS else header[:MAX_DIGITS])
     if millis is None:
         millis = pool.table().table.deadline_millis
     elif not 1 <= millis <= MAX_DEADLINE_MILLIS:

@@ -20,6 +20,8 @@ from fastserve.router.wire import Readiness
 PROBE_SECONDS = 1.0
 QUEUE_HEADER = b"x-fastserve-queue-millis"
 LAG_SECONDS = 0.25
+FULL = ("BodiesTooMany", "ConnectionsTooMany")
+"""What a peer that is there, and has no room before its gate, answers with 503."""
 _draw = np.random.default_rng()
 _readiness = msgspec.json.Decoder(Readiness)
 _errors = msgspec.json.Decoder(dict[str, object])
@@ -202,7 +204,7 @@ def _peer_error(reply: Reply) -> BackendError:
     text = str(document.get("error"))
     if document.get("reason") == "MembersFailed":
         return BackendError(text)
-    if reply.status == 429:
+    if reply.status == 429 or document.get("reason") in FULL:
         told = reply.headers.get(b"retry-after", b"")
         return BackendOverloaded(text, float(told) if told.isdigit() and len(told) <= MAX_DIGITS else 1.0)
     kinds = {503: BackendUnavailable, 404: BackendUnavailable, 504: BackendTimeout}

@@ -53,6 +53,8 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     triton_http: str | None = None
     triton_grpc: str | None = None
     repository_path: str | None = None
+    warden_socket: str | None = None
+    """Where the parent of that Triton is asked to start it anew; without it a frozen one stays frozen."""
     models_path: str | None = None
     """Folder into which models are fetched."""
     credentials_path: str | None = None

@@ -16,6 +16,7 @@ from fastserve.router.keys import Role
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
+from fastserve.router.reviver import Reviver
 from fastserve.router.sidecar import Sidecar
 from fastserve.router.telling import versions_of
 from fastserve.router.wire import Readiness
@@ -47,6 +48,7 @@ class AdminParts:
     """The data port's."""
     prototypes: PrototypeKeeper
     access: Access
+    reviver: Reviver | None = None
 
 
 class AdminDoor:
@@ -114,7 +116,9 @@ class AdminDoor:
         target = sidecar.drive.target
         if own is None or own.current is None:
             failure = sidecar.book.failure
-            return False, f"{failure.reason}: {failure.message}" if failure else sidecar.because
+            why = f"{failure.reason}: {failure.message}" if failure else sidecar.because
+            reviver = self._parts.reviver
+            return False, f"{why}; {reviver.because}" if reviver is not None and reviver.because else why
         if own.away:
             return False, own.away
         if not own.health.ready:
@@ -170,6 +174,7 @@ class AdminDoor:
             prototype_keys=self._parts.prototypes.keys,
             requests=self._parts.door.requests,
             triton_live=self._sidecar.live if self._sidecar else False,
+            triton_restarts=self._parts.reviver.restarts if self._parts.reviver is not None else 0,
             model=self._model(),
             versions=versions_of(self._sidecar, self._pool.own, now) if self._sidecar else (),
             swap=self._sidecar.swap.state if self._sidecar else None,
@@ -203,7 +208,7 @@ class AdminDoor:
         target = sidecar.drive.target if sidecar else None
         if sidecar is None or own is None or target is None:
             return None
-        shown, report = own.current, sidecar.report
+        shown, report, reviver = own.current, sidecar.report, self._parts.reviver
         ranks = tuple(RankState(**vars(rank)) for rank in report.ranks) if report else ()
         return ModelState(
             name=shown.name if shown else target.model_name,
@@ -217,5 +222,5 @@ class AdminDoor:
             labels=own.labels,
             ranks=ranks,
             restarts=report.restarts if report else 0,
-            last_failure=sidecar.failure,
+            last_failure=sidecar.failure or (reviver.last if reviver is not None else None),
         )

@@ -1,5 +1,6 @@
 """The route table as this router reads it: one immutable snapshot, exchanged as one reference."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,12 @@ class TableSnapshot:
     shares: "Shares"
 
     @staticmethod
-    def of(table: RouteTable) -> "TableSnapshot":
+    def of(table: RouteTable, digest: str) -> "TableSnapshot":
         selection = table.selection
         rules = Rules(
             selection.top_k, float(selection.min_score), selection.policy, selection.fallback.sub_model
         )
         members = {member.name: member for member in table.members}
-        digest = digest_of(table.model_dump(mode="json"))
         header = table.tenants.header.lower().encode()
         shares = Shares.of(table.resilience)
         return TableSnapshot(table, digest, rules, members, tuple(members), header, shares)
@@ -71,9 +71,11 @@ class Shares:
 
 
 def parse_table(text: str) -> TableSnapshot:
-    """Raises ValueError with a sentence where the text is no route table."""
+    """The snapshot; its digest is that of the document as it was written, whatever of it is known here: who
+    wrote it may be older or newer. Raises ValueError with a sentence where the text is no route table."""
     try:
-        return TableSnapshot.of(RouteTable.model_validate_json(text))
+        table = RouteTable.model_validate_json(text)
+        return TableSnapshot.of(table, digest_of(json.loads(text)))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"

@@ -73,9 +73,13 @@ class _ClientConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> asyncio.Future[Reply]:
         self.answered = False
-        self._reply = self._loop.create_future()
-        self._transport.write(data)
-        return self._reply
+        reply = self._reply = self._loop.create_future()
+        if self.usable:
+            self._transport.write(data)
+        else:
+            # It broke after it was made; that is told once.
+            self._fail(BackendUnavailable("the connection broke before it was used"))
+        return reply
 
     def expire(self) -> None:
         """The deadline: the answer that may still come must not be taken for the next one."""
@@ -111,8 +115,10 @@ class Upstream:
         self._closed = False
         self._host_line = f"host: {address}\r\n".encode("latin-1")
 
-    async def get(self, path: str, seconds: float) -> Reply:
-        return await self._call(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), self._host_line), seconds)
+    async def get(self, path: str, seconds: float, headers: bytes = b"") -> Reply:
+        """As post, without a body."""
+        head = b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), self._host_line, headers)
+        return await self._call(head, seconds)
 
     async def post(self, path: str, headers: bytes, body: bytes, seconds: float) -> Reply:
         """`headers` are whole lines, each ended by CRLF. Raises BackendUnavailable or BackendTimeout."""

@@ -243,7 +243,7 @@ def test_where_nobody_runs_versions_are_exchanged_at_once() -> None:
 def test_a_version_that_needs_new_pods_comes_with_them() -> None:
     served = pool(2)
     served.ask("b")
-    served.asked = replace(served.asked, with_pods=True)
+    served.asked = replace(served.asked, at_once=True)
     assert served.look().member.target.version == "b"
 
 
@@ -251,7 +251,7 @@ def test_a_rollout_that_began_is_not_cut_short_by_new_pods() -> None:
     served = pool(2, CANARY)
     served.ask("b")
     served.look()
-    served.asked = replace(served.asked, with_pods=True)
+    served.asked = replace(served.asked, at_once=True)
     assert served.look().phase is Phase.CANARY
 
 

@@ -93,7 +93,7 @@ async def through_the_pool(pool: Pool, texts: tuple[str, ...]) -> Answer:
     outputs = pool.table().outputs
     scores = np.stack([row.combined.scores for row in rows]).astype(np.float32)
     result = Result("m", outputs[0], scores, rows[0].combined.labels, pool.version("m"))
-    batch = TextBatch(tuple(text.encode() for text in texts), dict.fromkeys(outputs, True))
+    batch = TextBatch(tuple(text.encode() for text in texts), tuple((name, True) for name in outputs))
     return render(result, batch, decision_headers(rows, pool))
 
 

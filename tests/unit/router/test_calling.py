@@ -11,7 +11,7 @@ from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, Ba
 from fastserve.router.caller import ANYONE
 from fastserve.router.calling import Calling, Missed
 from fastserve.router.metrics import Metrics
-from fastserve.router.outliers import BASE_SECONDS, Fault
+from fastserve.router.outliers import BASE_SECONDS, TRIAL_PAUSE_SECONDS, Fault
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall
@@ -72,6 +72,58 @@ def test_one_without_room_sends_elsewhere_only_where_it_is_less_busy(others: int
 
     tell(story, full, other)
     assert (full.asked, other.asked) == (1, asked)
+
+
+def test_one_that_others_filled_costs_no_answers_where_another_one_has_room() -> None:
+    full, other = Place(repeat(BackendOverloaded("full", 1.0))), Place()
+
+    async def story(calling: Calling) -> None:
+        said = [await calling.call(call()) for _ in range(300)]
+        assert said == [OUTPUT] * 300
+
+    tell(story, full, other)
+    assert 1 <= full.asked <= 60
+
+
+def test_the_own_triton_is_asked_where_a_peer_is_full_however_much_is_under_way_there() -> None:
+    """Its count is all routers' calls, and a peer's only those from here."""
+    full, own = Place(repeat(BackendOverloaded("full"))), Place()
+    own.in_flight = 7
+
+    async def run() -> None:
+        peers = Peers("me", lambda member, ready: None)
+        peers.by_member = {"m": [full]}
+        own.member = "m"
+        assert await Calling(Pool("pool", own, peers), Metrics()).call(call()) is OUTPUT
+
+    run_in_virtual_time(run())
+    assert (full.asked, own.asked) == (1, 1)
+
+
+def test_a_trial_of_one_that_has_no_room_costs_nobody_an_answer() -> None:
+    doubted, good = Place(repeat(BackendOverloaded("full"))), Place()
+    good.in_flight = 3
+
+    async def story(calling: Calling) -> None:
+        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        await asyncio.sleep(BASE_SECONDS + 1.0)
+        for _ in range(50):
+            assert await calling.call(call()) is OUTPUT
+
+    tell(story, doubted, good)
+    assert doubted.asked <= 3
+
+
+def test_a_trial_that_is_never_answered_costs_one_caller_and_not_one_after_another() -> None:
+    hangs, good = Place(repeat(BackendTimeout("late")), seconds=5.0), Place()
+
+    async def story(calling: Calling) -> None:
+        hangs.conduct.eject(Fault.STREAK, 0.0, None)
+        await asyncio.sleep(BASE_SECONDS + 1.0)
+        said = [await calling.call(call()) for _ in range(20)]
+        assert said.count(OUTPUT) >= 19
+
+    tell(story, hangs, good)
 
 
 def test_no_call_is_made_more_than_twice() -> None:
@@ -135,6 +187,8 @@ def test_a_caller_that_goes_during_a_trial_leaves_room_for_the_next_one() -> Non
         await asyncio.sleep(0.1)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        assert doubted.conduct.trial_due(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        assert not doubted.conduct.trial_due(now)
+        assert doubted.conduct.trial_due(now + TRIAL_PAUSE_SECONDS)
 
     tell(story, doubted, good)

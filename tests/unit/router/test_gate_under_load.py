@@ -103,6 +103,48 @@ def test_a_backend_that_gets_five_times_slower_gets_less_and_more_again_when_it_
     run_in_virtual_time(story())
 
 
+def test_a_tenant_whose_deadlines_are_too_short_takes_no_place_from_one_that_has_time() -> None:
+    """Half of what can be answered is asked for, and a batch takes as long whatever is in it: late answers
+    of the one are no reason to let in fewer of the other."""
+
+    async def story() -> None:
+        load, _, _ = load_on("batches of 32 that take 30 ms")
+        load.backend.noise = 0.5
+        hasty, patient = Caller(tenant="hasty"), Caller(tenant="patient")
+        allowed = {hasty: 0.06, patient: 5.0}
+        for _ in range(10_000):
+            caller = (hasty, patient)[int(load.dice.integers(2))]
+            task = asyncio.create_task(load.one(caller, allowed[caller]))
+            load.tasks.add(task)
+            task.add_done_callback(load.tasks.discard)
+            await asyncio.sleep(load.dice.exponential(1.0 / 500.0))
+        await load.settle()
+        assert {one.what for one in load.ended if one.caller is patient} == {"answered"}
+        hasty_ones = [one.what for one in load.ended if one.caller is hasty]
+        assert hasty_ones.count("late") > 100
+        assert hasty_ones.count("answered") >= 0.5 * len(hasty_ones)
+
+    run_in_virtual_time(story())
+
+
+def test_a_limit_that_was_found_under_overload_opens_under_a_light_load_that_pauses() -> None:
+    """Five at a time, with nobody inside between: no window ever ends in such a load."""
+
+    async def story() -> None:
+        load, _, _ = load_on("one at a time")
+        await load.run(500.0, 30.0, 5.0)
+        await load.settle()
+        assert load.gate.limit <= 8
+        load.backend.batch, load.backend.seconds = 32, lambda _: 0.030
+        for _ in range(300):
+            await asyncio.gather(*(load.one(ANYONE, 5.0) for _ in range(5)))
+            await asyncio.sleep(0.1)
+        assert load.gate.limit >= 32
+        assert np.median([one.seconds for one in load.ended[-100:]]) <= 0.070
+
+    run_in_virtual_time(story())
+
+
 def test_batch_gets_its_tenth_under_overload_and_the_rest_where_nobody_else_asks() -> None:
     async def story() -> None:
         load, peak, sheds = load_on("one at a time", places=2)
@@ -203,6 +245,32 @@ def test_whoever_gives_up_at_whatever_moment_frees_the_place_and_nobody_is_told_
         assert not watching.done()
         watching.cancel()
         assert gate.take(asyncio.get_running_loop().time(), 1e9)
+
+    run_in_virtual_time(story())
+
+
+def test_failures_that_go_on_do_not_keep_a_limit_that_was_only_being_tried() -> None:
+    """No window of a trial ends while one in ten fails."""
+
+    async def story() -> None:
+        gate, now, tried = Gate(8, 8, lambda _why, _priority: None), 0.0, False
+        for _ in range(8):
+            assert gate.take(now, 1e9)
+        waiting = [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8)]
+        await asyncio.sleep(0.0)
+        for count in range(2000):
+            now += 0.01
+            tried = tried or gate.limit < 8
+            gate.leave(now - 0.1, now, 7, End.FAILED if tried and count % 10 == 0 else End.ANSWERED)
+            await asyncio.sleep(0.01)
+            waiting = [one for one in waiting if not one.done()]
+            waiting += [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8 - len(waiting))]
+            await asyncio.sleep(0.0)
+        assert tried
+        assert gate.limit == 8
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     run_in_virtual_time(story())
 

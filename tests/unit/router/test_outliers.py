@@ -125,7 +125,7 @@ def test_what_happened_more_than_ten_seconds_ago_is_forgotten() -> None:
 def test_having_no_room_is_no_failure() -> None:
     first, second = conducts(2)
     for _ in range(50):
-        first.excused()
+        first.excused(0.0, 0.0)
 
     assert judge([first, second], 0.5, 0.0) == []
 
@@ -232,7 +232,7 @@ def test_whatever_happens_no_more_than_the_share_is_ever_left_out(
             case "unanswered":
                 one.unanswered(now, 1.0)
             case "excused":
-                one.excused()
+                one.excused(now, 1.0)
             case _:
                 judge(replicas, share, now)
         assert sum(ejected(replicas)) <= share * count

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastserve.api.routes import Member
+from fastserve.api.routes import Member, RouteTable
 from fastserve.errors import LocalError
 from fastserve.local.applying import ApplyOptions, apply
 from fastserve.local.documents import Session
@@ -224,3 +224,42 @@ def test_a_checkpoint_that_is_gone_is_told_and_changes_nothing(home: Home) -> No
     with pytest.raises(LocalError, match="sport cannot be served like this"):
         home.apply()
     assert read_wanted(home.folder) == before
+
+
+async def test_what_was_applied_is_taken_over_although_a_look_failed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError("no file descriptor is left")]
+
+    def reading(folder: Path) -> RouteTable:
+        if failures and read_wanted(folder).table.members[0].target.version == "b":
+            raise failures.pop()
+        return read_table(folder)
+
+    monkeypatch.setattr("fastserve.local.exchanging.read_table", reading)
+    async with routers(home) as replicas:
+        await run(home, replicas, 3)
+        loop = asyncio.create_task(exchange_versions(home.session.pools))
+        try:
+            await asyncio.sleep(1.2)  # it is at rest: only a changed file wakes it
+            home.write(version="b")
+            home.apply()
+            async with asyncio.timeout(10):
+                while home.member.rollout is None:
+                    await asyncio.sleep(0.05)
+        finally:
+            loop.cancel()
+    assert not failures
+
+
+async def test_a_router_that_was_not_heard_once_is_still_taken_to_answer(home: Home) -> None:
+    """A machine at its limits makes routers miss a second; that takes no request from anybody."""
+    async with routers(home) as replicas:
+        exchanges = PoolExchanges(home.session.pools[0], home.now)
+        assert [one.ready for one in (await exchanges.hear())["sport"]] == [True, True]
+        replicas[0].mute = True
+        heard = (await exchanges.hear())["sport"]
+        assert [(one.ready, one.silent) for one in heard] == [(True, True), (True, False)]
+        home.seconds += 60
+        heard = (await exchanges.hear())["sport"]
+        assert [one.ready for one in heard] == [False, True]

@@ -24,6 +24,8 @@ def exchanges(
         raise ValueError("nothing is decided for a pool that is not there")
     table = table_of(observed)
     before = {member.name: member for member in (table.members if table else ())}
+    # Of another task, what runs answers nobody any more: there is nothing to try the new versions beside.
+    useless = table is not None and table.task is not pool.spec.task
     found = {}
     for name, one in accepted.items():
         staying = [pod for pod in member_pods(observed, name) if not pod.leaving]
@@ -31,7 +33,7 @@ def exchanges(
             wanted=member_of(one, pool.spec.task, setting),
             policy=one.sub_model.spec.rollout,
             replicas=replicas_of(pool, one.sub_model),
-            with_pods=_pods_change(pool, one, staying),
+            at_once=useless or _pods_change(pool, one, staying),
         )
         found[name] = next_member(before.get(name), asked, [pod.heard for pod in staying], now)
     return found

@@ -101,12 +101,12 @@ def _of_exchange(before: SubModelStatus | None, after: SubModelStatus) -> Iterat
         yield Happening("Normal", "HotSwapPaused", "Swap", note)
     elif was == Phase.PAUSED and now and was != now:
         yield Happening("Normal", "HotSwapResumed", "Swap", note)
-    elif now in STARTED and (not was or retargeted):
+    elif now in STARTED and (was not in STARTED or retargeted):
         yield Happening("Normal", "HotSwapStarted", "Swap", note)
     elif was in STARTED and now == Phase.RETURNING:
         yield Happening("Normal", "HotSwapReturning", "Swap", note)
     elif was and not now and not _refused(after):
-        if retargeted or was == Phase.RETURNING:
+        if was == Phase.RETURNING or (retargeted and _at_rest(after)):
             yield Happening("Normal", "HotSwapAborted", "Swap", f"version {after.target_version} stays")
         elif _at_rest(after):
             note = f"version {after.target_version} answers on every replica"

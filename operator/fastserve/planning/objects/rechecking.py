@@ -37,7 +37,8 @@ def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | 
     if observed.pool is None:
         return None
     members = judge_all(observed, plan).values()
-    waits = [_member_wait(member, now) for member in members]
+    halted = plan.pool_rejection is not None
+    waits = [_member_wait(member, now, halted=halted) for member in members]
     waits.append(_table_wait(observed, now))
     if plan.foreign:
         waits.append(SLOWEST)
@@ -54,11 +55,12 @@ def _table_wait(observed: Observed, now: Moment) -> float | None:
     return _patience(written, now) if age < TABLE_NEWS else None
 
 
-def _member_wait(member: Member, now: Moment) -> float | None:
+def _member_wait(member: Member, now: Moment, *, halted: bool) -> float | None:
+    """`halted` where the pool is rejected, so that no exchange goes on."""
     if member.rejection is not None:
         waits = member.rejection.reason == EXAMPLES_MISSING
         return _patience(_since(member), now) if waits else None
-    if member.exchanging is not None and member.staying:
+    if member.exchanging is not None and member.staying and not halted:
         return _exchange_wait(member.exchanging, now)
     if member.refusal is not None and len(member.answering) == len(member.staying):
         return None

@@ -87,7 +87,7 @@ def _statements(member: Member, why: Verdict, pool: str) -> Iterator[Statement]:
     yield _placement_ready(member)
     if why.under_way:
         yield Statement("Reconciling", True, why.reason, why.message)
-    elif member.exchanging is not None:
+    elif member.exchanging is not None and why.ready:
         yield Statement("Reconciling", True, member.exchanging.phase, member.exchanging.because)
     if why.stalled:
         yield Statement("Stalled", True, why.reason, why.message)
@@ -109,7 +109,7 @@ def _progressing(member: Member, why: Verdict) -> Statement:
         return Statement("Progressing", False, "ProgressDeadlineExceeded", stuck)
     if why.under_way:
         return Statement("Progressing", True, why.reason, why.message)
-    if member.exchanging is not None:
+    if member.exchanging is not None and why.ready:
         return Statement("Progressing", True, member.exchanging.phase, member.exchanging.because)
     if why.ready:
         return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")

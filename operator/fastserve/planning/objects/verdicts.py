@@ -44,7 +44,8 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
         )
     if member.suspended:
         return Verdict(False, "Suspended", _suspended(member))
-    if member.ready:
+    # Of a rejected pool no exchange goes on: nothing is written.
+    if member.ready and (pool_rejection is None or member.exchanging is None):
         return _ready(member)
     if pool_rejection is not None:
         return Verdict(False, "PoolRejected", f"its pool is rejected: {pool_rejection.message}")

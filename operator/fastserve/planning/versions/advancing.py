@@ -22,6 +22,9 @@ from fastserve.planning.versions.words import (
 MAX_TRIALS = 5
 """Canaries that begin again because a replica lost the candidate, until that is the version's fault."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+MAX_OLD_MESSAGE = 120
+"""Characters that the table keeps of why versions were refused before the newest one: it is bounded for all
+members together, and a pool whose table is too large is rejected."""
 CLOCK_SECONDS = 1.0
 """Moments in the table are whole seconds."""
 
@@ -102,13 +105,22 @@ def _fault(scene: _Scene) -> Fault | None:
     found = definite_fault(rollout, named) or gate_fault(scene.asked.policy.gate, trial)
     if found is not None:
         return found
-    if scene.pending and seconds_between(rollout.step, scene.now) > rollout.deadline_seconds:
+    if _overdue(scene):
         words = last_words(rollout, named)
         message = f"no step forward for {rollout.deadline_seconds} seconds" + (f"; {words}" if words else "")
         return Fault(DEADLINE_EXCEEDED, message)
     if rollout.trials >= MAX_TRIALS and not rollout.tried_since and not scene.pending:
         return Fault(CANDIDATE_LOST, f"it was lost in each of {MAX_TRIALS} canaries")
     return None
+
+
+def _overdue(scene: _Scene) -> bool:
+    """Whether a step is waited for too long. A trial that is on is none, however long ago it began; and of
+    silent replicas the step may have been made, as after an outage of who decides: they have it twice."""
+    rollout, pending = scene.rollout, scene.pending
+    patience = rollout.deadline_seconds * (2 if all(one.silent for one in pending) else 1)
+    waits = bool(pending) and not rollout.tried_since
+    return waits and seconds_between(rollout.step, scene.now) > patience
 
 
 def _refused(scene: _Scene, fault: Fault) -> Member:
@@ -119,7 +131,11 @@ def _refused(scene: _Scene, fault: Fault) -> Member:
         message=fault.message,
         time=rfc3339(scene.now),
     )
-    others = [one for one in scene.member.refused if one.digest != scene.digest]
+    others = [
+        one.model_copy(update={"message": one.message[:MAX_OLD_MESSAGE]})
+        for one in scene.member.refused
+        if one.digest != scene.digest
+    ]
     return scene.member.model_copy(
         update={
             "refused": (*others, refused)[-MAX_REMEMBERED:],
@@ -136,20 +152,36 @@ def _canary(scene: _Scene) -> Decision:
         return scene.decide(_tells(share), share=share, step=now, tried_since="", trials=0)
     if not rollout.named:
         return _named_first(scene)
-    if scene.pending:
-        because = f"canary with {trying}, {_waiting(scene)}"
-        return (
-            scene.decide(because, tried_since="", step=now) if rollout.tried_since else scene.decide(because)
-        )
     seconds = policy.canary.duration_seconds
     replicas = counted(len(scene.named), "replica")
-    because = f"canary with {trying} of the requests of {replicas} for {seconds} seconds"
+    course = f"canary with {trying} of the requests of {replicas} for {seconds} seconds"
+    if scene.pending:
+        return _not_all_try(scene, course)
     if not rollout.tried_since:
-        return scene.decide(because, tried_since=now, trials=rollout.trials + 1)
+        return scene.decide(course, tried_since=now, trials=rollout.trials + 1)
     # The moment in the table may be up to a second too early.
     if seconds_between(rollout.tried_since, scene.now) >= seconds + CLOCK_SECONDS:
         return scene.decide("the canary went well", share="1", step=now, tried_since="", trials=0)
-    return scene.decide(because)
+    return scene.decide(course)
+
+
+def _not_all_try(scene: _Scene, course: str) -> Decision:
+    """A trial that has not begun, is lost, or of which too little was heard."""
+    if _only_unheard(scene):
+        return scene.decide(course)
+    because = f"canary with {percent(scene.rollout.share)}, {_waiting(scene)}"
+    if not scene.rollout.tried_since:
+        return scene.decide(because)
+    return scene.decide(because, tried_since="", step=rfc3339(scene.now))
+
+
+def _only_unheard(scene: _Scene) -> bool:
+    """Whether a trial that is on lacks nothing but the word of replicas that take requests: that is not
+    waited for longer than a step may take after the trial's end."""
+    patience = scene.asked.policy.canary.duration_seconds + scene.rollout.deadline_seconds
+    tried = scene.rollout.tried_since
+    patient = bool(tried) and seconds_between(tried, scene.now) <= patience
+    return patient and all(one.silent for one in scene.pending)
 
 
 def _named_first(scene: _Scene) -> Decision:

@@ -28,7 +28,7 @@ def next_member(before: Member | None, asked: Asked, heard: Sequence[Heard], now
     rollout = kept.rollout
     if rollout is None:
         return _without_rollout(kept, asked, heard, now)
-    if asked.policy.paused:
+    if asked.policy.paused and not _needs_new_pods(kept, asked):
         because = f"version {name_of(rollout.candidate)} is paused where it is"
         return Decision(kept, Phase.PAUSED, because)
     if before.rollout is not None and before.rollout.paused:
@@ -47,7 +47,9 @@ def _carried(before: Member, asked: Asked) -> Member:
     """What the spec asks for now, with the versions as they are in the table."""
     wanted = asked.wanted
     at_target = wanted.target.digest == before.target.digest
-    same_spec = bool(before.asked) and before.asked == wanted.asked
+    # A generation that is lower is another life of the SubModel.
+    same_life = wanted.generation >= before.generation
+    same_spec = same_life and bool(before.asked) and before.asked == wanted.asked
     return wanted.model_copy(
         update={
             # Of one digest, the files and threads may be newer ones.
@@ -55,8 +57,7 @@ def _carried(before: Member, asked: Asked) -> Member:
             "max_concurrency": wanted.max_concurrency if at_target else before.max_concurrency,
             "rollout": _refreshed(before.rollout, asked) if before.rollout else None,
             "proved": before.proved,
-            # A generation that is lower is another life of the SubModel.
-            "refused": before.refused if wanted.generation >= before.generation else (),
+            "refused": before.refused if same_life else (),
             "generation": before.generation if same_spec else wanted.generation,
         }
     )
@@ -68,6 +69,7 @@ def _refreshed(rollout: Rollout, asked: Asked) -> Rollout:
     return rollout.model_copy(
         update={
             "candidate": wanted if wanted.digest == rollout.candidate.digest else rollout.candidate,
+            "generation": min(rollout.generation, asked.wanted.generation),
             "deadline_seconds": policy.progress_deadline_seconds,
             "recreate": policy.type is RolloutType.RECREATE,
             "min_agreement": policy.gate.min_agreement,
@@ -90,15 +92,24 @@ def _without_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Mo
     if refused is not None:
         because = f"version {name_of(wanted)} is refused ({refused.reason}: {refused.message})"
         return Decision(kept, Phase.REFUSED, f"{because}; {name_of(kept.target)} stays")
-    free = asked.with_pods or _nothing_to_lose(kept, heard)
-    if not free and asked.policy.paused:
+    lost = _nothing_to_lose(kept, heard)
+    if asked.policy.paused and not lost and not _needs_new_pods(kept, asked):
         because = f"version {name_of(wanted)} waits: the rollout is paused"
         return Decision(kept, Phase.PAUSED, because)
-    if free or not heard or any(one.exchanges_alone for one in heard):
+    if lost or asked.at_once or not heard or any(one.exchanges_alone for one in heard):
         update = {"target": wanted, "max_concurrency": asked.wanted.max_concurrency}
         because = f"version {name_of(wanted)} takes the place of {name_of(kept.target)} at once"
         return Decision(kept.model_copy(update=update), Phase.REST, because)
     return advance(_changed(kept, _begun(kept, asked, now)), asked, heard, now)
+
+
+def _needs_new_pods(kept: Member, asked: Asked) -> bool:
+    """Whether new pods come that hold the asked version, and could not hold the stable one: of another number
+    of devices, or without its claim. No pause keeps such pods from coming."""
+    stable, wanted = kept.target, asked.wanted.target
+    claimed = stable.storage_uri.startswith("pvc://") and stable.storage_uri != wanted.storage_uri
+    other = stable.engine.devices != wanted.engine.devices or claimed
+    return asked.at_once and wanted.digest != stable.digest and other
 
 
 def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
@@ -110,6 +121,12 @@ def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
     return kept.target.digest not in kept.proved or (
         bool(phases) and all(phase == "FailedToLoad" for phase in phases)
     )
+
+
+def _all_exchange_alone(heard: Sequence[Heard]) -> bool:
+    """Whether whoever was heard knows no rollouts, and so never loads what it is named for."""
+    told = [one for one in heard if one.state is not None]
+    return bool(told) and all(one.exchanges_alone for one in told)
 
 
 def _begun(kept: Member, asked: Asked, now: Moment) -> Rollout:
@@ -139,7 +156,7 @@ def _with_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Momen
     if rollout is None:
         raise ValueError("a rollout that goes on is in the table")
     unwanted = rollout.candidate.digest != wanted.digest
-    if unwanted and asked.with_pods:
+    if (unwanted and asked.at_once) or _all_exchange_alone(heard):
         return _without_rollout(_changed(kept, None), asked, heard, now)
     refused = any(
         one.digest == rollout.candidate.digest and one.generation >= rollout.generation

@@ -34,17 +34,17 @@ def go_back(member: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -
 
 
 def _staying(member: Member, rollout: Rollout, heard: Sequence[Heard]) -> tuple[str, ...]:
-    """Named replicas that answer, and only with the candidate, in the order of their naming."""
+    """Named replicas that answer, and only with the candidate, in the order of their naming; of silent ones
+    nobody knows better."""
     by_name = {one.instance: one for one in heard}
     return tuple(
         name
         for name in rollout.named
         if (one := by_name.get(name)) is not None
-        and one.answers(rollout.candidate.digest)
-        and not _holds(one, member.target.digest)
+        and (one.silent or _has_only(one, rollout.candidate.digest, member.target.digest))
     )
 
 
-def _holds(one: Heard, digest: str) -> bool:
-    told = one.version(digest)
-    return told is not None and told.phase == "Loaded"
+def _has_only(one: Heard, candidate: str, stable: str) -> bool:
+    told = one.version(stable)
+    return one.answers(candidate) and not (told is not None and told.phase == "Loaded")

@@ -47,6 +47,11 @@ class Heard:
         return self.ready or self.state is not None
 
     @property
+    def silent(self) -> bool:
+        """Whether it takes requests and was not heard this once, which says nothing on its versions."""
+        return self.ready and self.state is None
+
+    @property
     def exchanges_alone(self) -> bool:
         """Whether it is the router of an older FastServe: such a one reads only the stable version."""
         return self.state is not None and not self.state.versions and bool(_of_model(self.state))
@@ -70,13 +75,13 @@ def _of_model(state: RouterState) -> tuple[VersionState, ...]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the SubModel asks for: `wanted` is its member with the asked version as target. `with_pods`:
-    the version comes with new pods, since the running ones cannot hold it."""
+    """What the SubModel asks for: `wanted` is its member with the asked version as target. `at_once`:
+    nothing is tried beside the stable version, as the asked one comes with new pods or does another task."""
 
     wanted: Member
     policy: RolloutPolicy
     replicas: int
-    with_pods: bool = False
+    at_once: bool = False
 
 
 class Phase(StrEnum):

@@ -112,6 +112,14 @@ def next_limit(limit: Limit, sample: Sample, now: float, dice: float) -> Limit:
     return _judged(limit, sample.pace, look_at)
 
 
+def broken_off(limit: Limit) -> Limit:
+    """After a failure, which spoils the pace: a trial ends untold, or under failures that go on what is being
+    tried would be in force for as long as they do."""
+    if limit.trial is Trial.NONE:
+        return limit
+    return replace(limit, now=limit.base, trial=Trial.NONE, settling=True)
+
+
 def resized(limit: Limit, places: int) -> Limit:
     """With another bound. What was learnt under the old one is kept where it still fits."""
     if places == limit.places:

@@ -12,6 +12,8 @@ SMOOTHING = 1.0 / 16.0
 """Share of the newest in what is remembered: half of it is forgotten after eleven."""
 LEAST_SPREAD = 0.25
 """Variance of how many were inside below which nothing is said of what that does."""
+EASED = 0.95
+"""Half as many inside help where an inference then takes less than this share of what it takes."""
 STANDING_SECONDS = 0.1
 STANDING_ROUNDS = 2.0
 """A queue that was never empty for so long, and so many times what an inference takes, does not absorb a
@@ -68,6 +70,12 @@ class Forecast:
     def needs(self, inside: int) -> float:
         """As `takes`, with what the forecast is usually off: with less than this left, do not begin."""
         return self.takes(inside) + self.error
+
+    def eases(self) -> bool:
+        """Whether an inference is shorter with half as many inside; as long as that is not known, it is."""
+        if self.spread <= LEAST_SPREAD:
+            return True
+        return self.takes(int(self.inside / 2.0)) < EASED * self.usual
 
     def wait(self, ahead: int, places: int, now: float) -> float:
         """Seconds until a place for one with `ahead` others before it, all `places` taken. Where none has

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum, auto
 import numpy as np
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout
-from fastserve.router.admission.concurrency import Limit, Sample, next_limit, resized
+from fastserve.router.admission.concurrency import Limit, Sample, broken_off, next_limit, resized
 from fastserve.router.admission.fairness import FairQueue, Ticket
 from fastserve.router.admission.forecast import STANDING_ROOM, Forecast
 from fastserve.router.caller import Caller, Priority
@@ -94,6 +94,8 @@ class Gate:
         self._moved_at = 0.0
         """When the last one left the queue."""
         self._window = _Window(0.0)
+        self._unbound = 0
+        """Ends in windows that were broken off because nobody was inside."""
         self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
 
     @property
@@ -116,7 +118,7 @@ class Gate:
         long an inference could never be found to have become shorter."""
         if not self.in_flight:
             self._forecast.moved_at = now
-            self._window = _Window(now)
+            self._rest(now)
         elif (
             self.in_flight >= self.limit
             or self._queue
@@ -160,6 +162,8 @@ class Gate:
             self._window.late += self._forecast.learn_late(now - start, inside)
         elif end is End.FAILED:
             self._window = _Window(now)
+            self._limit = broken_off(self._limit)
+            self.limit = self._limit.now
         if self._queue:
             self._admit(now)
         self._count(now)
@@ -254,12 +258,28 @@ class Gate:
         window.inside = max(window.inside, self.in_flight)
         if not self._limit.is_due(window.ended, window.late):
             return
+        if window.late and not self._forecast.eases():
+            # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
+            window.late = 0
+            if not self._limit.is_due(window.ended, 0):
+                return
         self._window = _Window(now)
         seconds, pressed = now - window.began, window.pressed
-        sample = Sample(window.answers, window.late, seconds, window.inside, pressed)
+        self._think(Sample(window.answers, window.late, seconds, window.inside, pressed), now)
+        self._admit(now)
+
+    def _rest(self, now: float) -> None:
+        """Nobody is inside: no pace is measured over a pause. Without this a limit that was found under
+        another load would stay for ever under one that pauses more often than windows end."""
+        self._unbound += self._window.ended
+        self._window = _Window(now)
+        if self._limit.is_due(self._unbound, 0):
+            self._think(Sample(self._unbound, 0, 0.0, 0, pressed=False), now)
+
+    def _think(self, sample: Sample, now: float) -> None:
+        self._unbound = 0
         self._limit = next_limit(self._limit, sample, now, _draw.random())
         self.limit = self._limit.now
-        self._admit(now)
 
 
 def _fail(waiter: Waiter, error: BackendError) -> None:
