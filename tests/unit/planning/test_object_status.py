@@ -522,6 +522,34 @@ def test_a_router_that_has_not_taken_up_its_target_yet_is_asked_soon() -> None:
     assert cluster.plan(now=LATER).recheck_after == 3.0
 
 
+READY = [{"type": "Ready", "status": "True"}]
+
+
+@pytest.mark.parametrize(("reason", "stalled"), [("NotFound", False), ("CheckpointInvalid", True)])
+def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str, stalled: bool) -> None:
+    cluster = with_pod({"conditions": READY}, failed_load(reason, "not this one"))
+    cluster.look()
+    status = read_status(cluster.sub_models["sport"], SubModelStatus)
+    assert status is not None
+    told = {one.type: (one.status, one.reason) for one in status.conditions}
+    assert (told["Ready"], told["Available"][0]) == (("False", reason), "True")
+    assert ("Stalled" in told) is stalled
+    assert status.last_failure is not None
+    assert status.last_failure.reason == reason
+
+
+def test_a_pod_that_answers_says_nothing_of_a_version_that_is_wanted_no_more() -> None:
+    cluster = with_pod(
+        {"conditions": READY}, {"digest": "another", **failed_load("NotFound", "not this one")}
+    )
+    cluster.look()
+    status = read_status(cluster.sub_models["sport"], SubModelStatus)
+    assert status is not None
+    (ready,) = [one for one in status.conditions if one.type == "Ready"]
+    assert ready.reason == "PodsStarting"
+    assert status.last_failure is None
+
+
 def test_events_tell_what_turned_and_nothing_twice() -> None:
     cluster = PretendCluster().add(sub_model_manifest("sport"))
     cluster.look()

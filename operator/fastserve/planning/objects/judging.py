@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import DEPLOYMENT, Manifest
 from fastserve.api.routes import Target
 from fastserve.api.submodel import SubModelStatus
@@ -151,8 +152,13 @@ def _up_to_date(pod: PodView, target: Target | None) -> PodView:
     """The pod without what its router still says of a version that is not wanted any more: that an earlier
     spec could not be loaded is no word on this one."""
     state, model = pod.state, pod.model
-    if state is None or model is None or target is None or pod.ready or model.digest == target.digest:
+    if state is None or model is None or target is None or model.digest == target.digest:
         return pod
+    if pod.ready and model.load.phase != "FailedToLoad":
+        return pod
+    if pod.ready:  # it answers, with the version before
+        past = model.model_copy(update={"last_failure": None, "load": LoadProgress()})
+        return PodView(pod.raw, state.model_copy(update={"model": past}))
     told = {"model": None, "because": "it has not taken up the new version yet"}
     return PodView(pod.raw, state.model_copy(update=told))
 
