@@ -209,12 +209,20 @@ def test_a_pod_that_waits_for_a_readiness_gate_is_on_no_lost_node() -> None:
     assert cluster.statuses()["sport"]["Ready"] == "False PodsStarting"
 
 
-def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        NO_SPACE,
+        'Usage of EmptyDir volume "work" exceeds the limit "64Mi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 64Mi. ",
+    ],
+)
+def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts(message: str) -> None:
     cluster = news()
     (pod,) = cluster.pods_of("sport")
     evicted = copy.deepcopy(pod)
     evicted["metadata"].update(name="evicted", uid="evicted")
-    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": NO_SPACE}
+    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": message}
     cluster.pods["evicted"] = evicted
     pod["status"]["conditions"] = []
     cluster.states.clear()

@@ -37,7 +37,7 @@ _IMAGE_REASONS = frozenset(
 _PATIENT_REASONS = frozenset({"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
 GATES_SHUT = "ReadinessGatesNotReady"
 """What the kubelet says of a pod that waits for somebody else's word, such as a load balancer's."""
-_DISK_WORDS = ("ephemeral-storage", "emptydir", "disk", "inodes")
+_DISK_WORDS = ("ephemeral-storage", "ephemeral local storage", "emptydir", "disk", "inodes")
 _MAX_MESSAGE = 4096
 
 
