@@ -535,7 +535,10 @@ READY = [{"type": "Ready", "status": "True"}]
 
 @pytest.mark.parametrize(("reason", "stalled"), [("NotFound", False), ("CheckpointInvalid", True)])
 def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str, stalled: bool) -> None:
-    cluster = with_pod({"conditions": READY}, failed_load(reason, "not this one"))
+    cluster = with_pod({"conditions": READY})
+    target = cluster.plan().targets["sport"].digest
+    old = {"digest": "old", "target_digest": target, **failed_load(reason, "not this one")}
+    cluster = with_pod({"conditions": READY}, old)
     cluster.look()
     status = read_status(cluster.sub_models["sport"], SubModelStatus)
     assert status is not None
@@ -547,9 +550,7 @@ def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str,
 
 
 def test_a_pod_that_answers_says_nothing_of_a_version_that_is_wanted_no_more() -> None:
-    cluster = with_pod(
-        {"conditions": READY}, {"digest": "another", **failed_load("NotFound", "not this one")}
-    )
+    cluster = with_pod({"conditions": READY}, {"target_digest": "another", **failed_load("NotFound", "no")})
     cluster.look()
     status = read_status(cluster.sub_models["sport"], SubModelStatus)
     assert status is not None

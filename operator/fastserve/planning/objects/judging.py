@@ -152,13 +152,15 @@ def _up_to_date(pod: PodView, target: Target | None) -> PodView:
     """The pod without what its router still says of a version that is not wanted any more: that an earlier
     spec could not be loaded is no word on this one."""
     state, model = pod.state, pod.model
-    if state is None or model is None or target is None or model.digest == target.digest:
+    if state is None or model is None or target is None:
         return pod
-    if pod.ready and model.load.phase != "FailedToLoad":
+    if pod.ready:  # it answers, with whatever version
+        if model.target_digest in ("", target.digest):
+            return pod
+        waits = model.model_copy(update={"last_failure": None, "load": LoadProgress()})
+        return PodView(pod.raw, state.model_copy(update={"model": waits}))
+    if (model.target_digest or model.digest) == target.digest:
         return pod
-    if pod.ready:  # it answers, with the version before
-        past = model.model_copy(update={"last_failure": None, "load": LoadProgress()})
-        return PodView(pod.raw, state.model_copy(update={"model": past}))
     told = {"model": None, "because": "it has not taken up the new version yet"}
     return PodView(pod.raw, state.model_copy(update=told))
 
