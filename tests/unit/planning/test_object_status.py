@@ -537,7 +537,7 @@ READY = [{"type": "Ready", "status": "True"}]
 def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str, stalled: bool) -> None:
     cluster = with_pod({"conditions": READY})
     target = cluster.plan().targets["sport"].digest
-    old = {"digest": "old", "target_digest": target, **failed_load(reason, "not this one")}
+    old = {"digest": "old", "version": "old", "target_digest": target, **failed_load(reason, "not this one")}
     cluster = with_pod({"conditions": READY}, old)
     cluster.look()
     status = read_status(cluster.sub_models["sport"], SubModelStatus)
@@ -545,6 +545,7 @@ def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str,
     told = {one.type: (one.status, one.reason) for one in status.conditions}
     assert (told["Ready"], told["Available"][0]) == (("False", reason), "True")
     assert ("Stalled" in told) is stalled
+    assert status.active_version == "old"
     assert status.last_failure is not None
     assert status.last_failure.reason == reason
 
