@@ -38,6 +38,8 @@ def namespace(cluster: Kubectl, request: pytest.FixtureRequest) -> Iterator[Kube
     cluster("delete", "namespace", name, "--ignore-not-found", "--wait", seconds=180)
     cluster("create", "namespace", name)
     cluster("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    if own_cluster():
+        offer_volumes(cluster)  # again: all stories together claim more of them than there are
     try:
         yield cluster.within(name)
     finally:

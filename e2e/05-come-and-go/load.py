@@ -85,7 +85,9 @@ def closed(connection: http.client.HTTPConnection) -> bool:
 
 
 def tell(what: dict[str, Any]) -> None:
-    print(json.dumps({"at": time.strftime("%H:%M:%S"), **what}), flush=True)
+    line = json.dumps({"at": time.strftime("%H:%M:%S"), **what}) + "\n"
+    sys.stdout.write(line)  # in one: print writes the end of the line by itself, and other threads between
+    sys.stdout.flush()
 
 
 def report(askers: list[Asker]) -> None:

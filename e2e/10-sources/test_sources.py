@@ -217,12 +217,12 @@ def test_a_triton_that_restarts_while_the_new_version_cannot_be_fetched_gets_the
     def is_back() -> Manifest:
         (now,) = pool.list_of("pods", "fastserve.io/submodel=kept")
         assert (now["metadata"]["uid"], restarts_of(now)) == (pod["metadata"]["uid"], restarts_of(pod) + 1)
-        must_be(pool, "submodel", "kept", "Available")
-        return pool.get("submodel", "kept")
+        thing = must_be(pool, "submodel", "kept", "Available")
+        assert thing["status"]["activeVersion"] == "old", thing["status"]
+        return thing
 
     thing = eventually(is_back, 120, "the old version answers again")
     print(f"Triton ended -> the old version answers again: {time.monotonic() - start:.1f} s")
-    assert thing["status"]["activeVersion"] == "old"
     assert condition(thing, "Ready")["reason"] == "NotFound"
     answers(pool, "kept")
 

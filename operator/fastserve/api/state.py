@@ -25,12 +25,15 @@ class RankState(Document):
 
 
 class ModelState(Document):
-    """The version in this router's own Triton."""
+    """The version in this router's own Triton: the one that answers, or else the one that it is to load."""
 
     name: str
     """Name in Triton."""
     digest: str
     version: str
+    target_digest: str = ""
+    """Digest of the version that it is to load, which `load` and `last_failure` are about; empty from routers
+    that do not tell."""
     load: LoadProgress
     load_seconds: float = 0.0
     labels: tuple[str, ...] = ()

@@ -51,8 +51,8 @@ _lines = msgspec.json.Decoder(_Line)
 
 
 class FetchChild:
-    """One run of the fetching process. `bytes_done` and `bytes_total` are 0 until it tells; while an archive
-    is unpacked they count what it unpacks to."""
+    """One run of the fetching process. `bytes_done` and `bytes_total` are 0 until it tells and never go back;
+    what an archive unpacks to, whose size nobody knows beforehand, is counted on top of the archive."""
 
     phase: Final[Literal["Fetching"]] = "Fetching"
 
@@ -60,6 +60,7 @@ class FetchChild:
         self.model_name = target.model_name
         self.bytes_done = 0
         self.bytes_total = 0
+        self._fetched: int | None = None
         self._last = _Line()
         self._order = _Order(
             target.storage_uri,
@@ -93,13 +94,27 @@ class FetchChild:
         if process.stdout is None:
             return
         async for text in process.stdout:
-            try:
-                line = self._last = _lines.decode(text)
-            except msgspec.DecodeError:
-                log.warning("the fetching process said what is no line of progress")
-                continue
-            if not line.reason:
-                self.bytes_done, self.bytes_total = line.bytes_done, line.bytes_total
+            self._take(text)
+
+    def _take(self, text: bytes) -> None:
+        try:
+            line = self._last = _lines.decode(text)
+        except msgspec.DecodeError:
+            log.warning("the fetching process said what is no line of progress")
+            return
+        if not line.reason:
+            self._count(line)
+
+    def _count(self, line: _Line) -> None:
+        if line.phase == "Unpacking":
+            fetched = self._fetched = self._fetched if self._fetched is not None else self.bytes_done
+            self.bytes_done = fetched + line.bytes_done
+            self.bytes_total = max(self.bytes_total, self.bytes_done)
+        elif line.phase == "Fetched":
+            self.bytes_done = max(self.bytes_done, line.bytes_done)
+            self.bytes_total = max(self.bytes_total, self.bytes_done)
+        else:
+            self.bytes_done, self.bytes_total = line.bytes_done, line.bytes_total
 
 
 def _hand_over(process: Process, document: bytes) -> None:

@@ -214,6 +214,7 @@ class AdminDoor:
             name=shown.name if shown else target.model_name,
             digest=shown.digest if shown else target.digest,
             version=shown.version if shown else target.version,
+            target_digest=target.digest,
             load=sidecar.progress(target),
             # A router that found its Triton loaded did not measure; the engine did.
             load_seconds=sidecar.book.load_seconds.get(

@@ -209,12 +209,20 @@ def test_a_pod_that_waits_for_a_readiness_gate_is_on_no_lost_node() -> None:
     assert cluster.statuses()["sport"]["Ready"] == "False PodsStarting"
 
 
-def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        NO_SPACE,
+        'Usage of EmptyDir volume "work" exceeds the limit "64Mi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 64Mi. ",
+    ],
+)
+def test_an_evicted_pod_tells_of_the_disk_and_its_successor_is_what_counts(message: str) -> None:
     cluster = news()
     (pod,) = cluster.pods_of("sport")
     evicted = copy.deepcopy(pod)
     evicted["metadata"].update(name="evicted", uid="evicted")
-    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": NO_SPACE}
+    evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": message}
     cluster.pods["evicted"] = evicted
     pod["status"]["conditions"] = []
     cluster.states.clear()
@@ -520,6 +528,36 @@ def test_a_router_that_has_not_taken_up_its_target_yet_is_asked_soon() -> None:
     cluster = with_pod({}, {"digest": "another", "load": LoadProgress(phase="FailedToLoad")})
     cluster.look(now=NOW)
     assert cluster.plan(now=LATER).recheck_after == 3.0
+
+
+READY = [{"type": "Ready", "status": "True"}]
+
+
+@pytest.mark.parametrize(("reason", "stalled"), [("NotFound", False), ("CheckpointInvalid", True)])
+def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str, stalled: bool) -> None:
+    cluster = with_pod({"conditions": READY})
+    target = cluster.plan().targets["sport"].digest
+    old = {"digest": "old", "version": "old", "target_digest": target, **failed_load(reason, "not this one")}
+    cluster = with_pod({"conditions": READY}, old)
+    cluster.look()
+    status = read_status(cluster.sub_models["sport"], SubModelStatus)
+    assert status is not None
+    told = {one.type: (one.status, one.reason) for one in status.conditions}
+    assert (told["Ready"], told["Available"][0]) == (("False", reason), "True")
+    assert ("Stalled" in told) is stalled
+    assert status.active_version == "old"
+    assert status.last_failure is not None
+    assert status.last_failure.reason == reason
+
+
+def test_a_pod_that_answers_says_nothing_of_a_version_that_is_wanted_no_more() -> None:
+    cluster = with_pod({"conditions": READY}, {"target_digest": "another", **failed_load("NotFound", "no")})
+    cluster.look()
+    status = read_status(cluster.sub_models["sport"], SubModelStatus)
+    assert status is not None
+    (ready,) = [one for one in status.conditions if one.type == "Ready"]
+    assert ready.reason == "PodsStarting"
+    assert status.last_failure is None
 
 
 def test_events_tell_what_turned_and_nothing_twice() -> None:

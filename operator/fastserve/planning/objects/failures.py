@@ -37,7 +37,7 @@ _IMAGE_REASONS = frozenset(
 _PATIENT_REASONS = frozenset({"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
 GATES_SHUT = "ReadinessGatesNotReady"
 """What the kubelet says of a pod that waits for somebody else's word, such as a load balancer's."""
-_DISK_WORDS = ("ephemeral-storage", "emptydir", "disk", "inodes")
+_DISK_WORDS = ("ephemeral-storage", "ephemeral local storage", "emptydir", "disk", "inodes")
 _MAX_MESSAGE = 4096
 
 
@@ -103,7 +103,9 @@ def last_failure(
 def _of_router(pod: PodView) -> Iterator[Trouble]:
     failure = pod.model.last_failure if pod.model else None
     if failure is not None:
-        yield Trouble(pod.ready, 0, pod.name, failure.reason, failure.message, failure.time)
+        # A pod that takes requests may do so with the version before, while the one that is asked for fails.
+        past = pod.ready and (pod.load is None or pod.load.phase != "FailedToLoad")
+        yield Trouble(past, 0, pod.name, failure.reason, failure.message, failure.time)
 
 
 def _of_containers(pod: PodView) -> Iterator[Trouble]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import DEPLOYMENT, Manifest
 from fastserve.api.routes import Refused, Target
 from fastserve.api.submodel import SubModelStatus
@@ -195,7 +196,14 @@ def _up_to_date(pod: PodView, digests: frozenset[str]) -> PodView:
     """The pod without what its router still says of a version that is not wanted any more: that an earlier
     spec could not be loaded is no word on this one."""
     state, model = pod.state, pod.model
-    if state is None or model is None or not digests or pod.ready or model.digest in digests:
+    if state is None or model is None or not digests:
+        return pod
+    if pod.ready:  # it answers, with whatever version
+        if model.target_digest in ("", *digests):
+            return pod
+        waits = model.model_copy(update={"last_failure": None, "load": LoadProgress()})
+        return PodView(pod.raw, state.model_copy(update={"model": waits}))
+    if (model.target_digest or model.digest) in digests:
         return pod
     told = {"model": None, "because": "it has not taken up the new version yet"}
     return PodView(pod.raw, state.model_copy(update=told))
