@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from fastserve.api.access import key_digest, state_key
 from fastserve.api.identity import digest_of, triton_model_name
@@ -27,14 +26,6 @@ from fastserve.planning.triton import model_files
 
 BATCHES_IN_TRITON = 2
 """Batches' worth of requests that a router keeps in its Triton: one is computed, the next one gathers."""
-
-UNKNOWN_TO_OLDER_ROUTERS: Final = {
-    "tenants": True,
-    "resilience": True,
-    "access": True,
-    "limits": {"max_connections"},
-    "members": {"__all__": {"rollout", "proved", "refused", "generation", "asked"}},
-}
 
 
 @dataclass(frozen=True)
@@ -78,12 +69,6 @@ def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = 
     )
     _check_size(table)
     return table
-
-
-def digest_for_older_routers(table: RouteTable) -> str:
-    """The table's digest as routers from before versions were exchanged tell it: they leave out what they do
-    not know, and run on where the operator is upgraded."""
-    return digest_of(table.model_dump(mode="json", exclude=UNKNOWN_TO_OLDER_ROUTERS))
 
 
 def _resilience(router: Router) -> Resilience:

@@ -44,9 +44,8 @@ class ObjectPlan:
     """What one reconcile is to do. `revisions` and `targets` are the wanted revision and the version that is
     wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
 
-    `table_digest` is what routers say that have the `table`, `older_table_digest` what those of an older
-    FastServe say. `exchanges` are the decisions on the members' versions, by sub-model.
-    `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
+    `table_digest` is what routers say that have the `table`. `exchanges` are the decisions on the
+    members' versions, by sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
     table. `foreign` are wanted names that were seen to be taken by others. With `pool_rejection` nothing is
     applied and nothing changes for those that run, but that what is suspended ends."""
 
@@ -56,7 +55,6 @@ class ObjectPlan:
     pool_rejection: Rejection | None = None
     table: RouteTable | None = None
     table_digest: str = ""
-    older_table_digest: str = ""
     revisions: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     exchanges: Mapping[str, Decision] = field(default_factory=dict)
@@ -68,7 +66,7 @@ class ObjectPlan:
 
     def is_read_by(self, state: RouterState) -> bool:
         """Whether a router that says this has the wanted table."""
-        return state.table_digest != "" and state.table_digest in (self.table_digest, self.older_table_digest)
+        return state.table_digest != "" and state.table_digest == self.table_digest
 
 
 @dataclass(frozen=True)

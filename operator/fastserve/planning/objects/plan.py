@@ -32,7 +32,7 @@ from fastserve.planning.objects.settings import ObjectSettings
 from fastserve.planning.objects.template import member_revision, standby_revision
 from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, suspended
 from fastserve.planning.plan import Rejection
-from fastserve.planning.routes import EngineSetting, digest_for_older_routers, member_of, route_table
+from fastserve.planning.routes import EngineSetting, member_of, route_table
 from fastserve.planning.versions.words import Decision
 
 CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
@@ -106,7 +106,6 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, no
         known,
         table=table,
         table_digest=digest_of(table.model_dump(mode="json")),
-        older_table_digest=digest_for_older_routers(table),
     )
     return _written(observed, carried, settings, now)
 
