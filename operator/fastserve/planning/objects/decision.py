@@ -44,10 +44,11 @@ class ObjectPlan:
     """What one reconcile is to do. `revisions` and `targets` are the wanted revision and the version that is
     wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
 
-    `table_digest` is what routers say that have the `table`. `exchanges` are the decisions on the
-    members' versions, by sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
-    table. `foreign` are wanted names that were seen to be taken by others. With `pool_rejection` nothing is
-    applied and nothing changes for those that run, but that what is suspended ends."""
+    `table_digest` is what routers say that have the `table`. `exchanges` are the decisions on the members'
+    versions, by sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the
+    target that it has in the table. `foreign` are wanted names that were seen to be taken by others. With
+    `pool_rejection` nothing is applied and nothing changes for those that run, but that what is suspended
+    ends."""
 
     apply: tuple[Apply, ...] = ()
     delete: tuple[Delete, ...] = ()
