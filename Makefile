@@ -26,7 +26,7 @@ $(INSTALLED):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	@echo "Installing the development environment (PyTorch; a few GB the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@grep -A 400 '^uv==' requirements-dev.txt | awk 'NR > 1 && /==/ {exit} {print}' > $(VENV)/uv.txt
+	@awk '/==/ {ours = /^uv==/} ours' requirements-dev.txt > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	@$(if $(UV_TORCH_BACKEND),$(LOOSE_PINS),cat) requirements-dev.txt > $(VENV)/requirements.txt
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q $(if $(UV_TORCH_BACKEND),,--require-hashes) -r $(VENV)/requirements.txt
