@@ -141,7 +141,8 @@ class Member(Document):
     refused: Annotated[tuple[Refused, ...], Field(max_length=MAX_REMEMBERED)] = ()
     """Versions that failed, the newest last."""
     generation: int = 0
-    """Generation of the SubModel that `asked` first stood in."""
+    """Of the SubModel that `asked` first stood in; told, like it, only where a version is on its way
+    or was refused."""
     asked: str = ""
     """Identity of the SubModel's spec but for its replicas, which machines write as well: a change of them
     is no reason to try a refused version again."""

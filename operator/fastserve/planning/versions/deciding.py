@@ -10,6 +10,7 @@ gives the same member, byte for byte, until a step is due.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastserve.api.routes import MAX_REMEMBERED, Member, Refused, Rollout
 from fastserve.api.versions import RolloutType
@@ -22,6 +23,19 @@ from fastserve.planning.versions.words import Asked, Decision, Heard, Phase, nam
 def next_member(before: Member | None, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     """The member as it is to be, from the member `before` in the table, what is `asked`, and the replicas
     that are there."""
+    decided = _decided(before, asked, heard, now)
+    return replace(decided, member=_without_idle_memory(decided.member))
+
+
+def _without_idle_memory(member: Member) -> Member:
+    """Which spec asked is remembered only where a version is on its way or was refused: else an edit that
+    changes nothing for the routers would still give all of them a new table."""
+    if member.rollout is not None or member.refused:
+        return member
+    return member.model_copy(update={"generation": 0, "asked": ""})
+
+
+def _decided(before: Member | None, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     if before is None:
         return Decision(asked.wanted, Phase.REST, "it is a new member")
     kept = _carried(before, asked)
