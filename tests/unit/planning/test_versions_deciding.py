@@ -263,8 +263,9 @@ def test_routers_of_an_older_fastserve_exchange_at_once() -> None:
 
 
 def test_an_edit_that_routers_need_not_know_of_changes_nothing_for_them() -> None:
-    before = next_member(None, Asked(member("a", 1), PLAIN, 1), (), START).member
-    replicas = [heard("r0", told("a"))]
+    asked, replicas = Asked(member("a", 1), PLAIN, 1), [heard("r0", told("a"))]
+    made = next_member(None, asked, (), START).member
+    before = next_member(made, asked, replicas, START).member
     assert next_member(before, Asked(member("a", 7), PLAIN, 1), replicas, START).member == before
 
 
