@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -197,7 +198,7 @@ async def test_a_request_id_that_would_break_a_header_is_replaced(pool: World) -
     _, _, made = await pool.door.post("/v1/route", {"text": "paris"}, f"x-request-id: {'a' * 200}\r\n")
 
     assert kept.headers[b"x-request-id"] == b"abc-1"
-    assert len(made.headers[b"x-request-id"]) == 16
+    assert re.fullmatch(rb"[0-9a-f]{16,32}", made.headers[b"x-request-id"])
 
 
 async def test_no_match_tells_every_score(pool: World) -> None:
