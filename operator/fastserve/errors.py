@@ -93,6 +93,8 @@ class BackendUnavailable(BackendError):
 class BackendAway(BackendUnavailable):
     """Nothing was begun, and nothing is wrong with it: another replica may be asked."""
 
+    reason = "BackendAway"
+
 
 class BackendLost(BackendUnavailable):
     """The connection broke, or the engine died, with the request inside. One that kills whoever computes it

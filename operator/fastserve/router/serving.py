@@ -35,7 +35,7 @@ PROVE_SECONDS = 30.0
 """The first inference after a load may be slow: memory is touched and kernels are chosen then."""
 
 
-class _FailedOnTrial(BackendError):
+class _FailedOnTrial(Exception):
     """A version on trial was asked, and failed by itself."""
 
     def __init__(self, error: BackendError) -> None:
