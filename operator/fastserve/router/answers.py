@@ -7,6 +7,7 @@ import msgspec
 
 from fastserve.errors import (
     BackendError,
+    BackendLost,
     BackendOverloaded,
     BackendTimeout,
     BackendUnavailable,
@@ -43,6 +44,7 @@ STATUS: dict[str, int] = {
     "ConnectionsTooMany": 503,
     "RouterStarting": 503,
     "NoMemberReady": 503,
+    "MemberLost": 503,
     "MemberUnavailable": 503,
     "MembersFailed": 503,
     "DeadlineExceeded": 504,
@@ -72,11 +74,14 @@ PHRASES: dict[int, str] = {
 BACKEND_REASONS: dict[type[BackendError], str] = {
     BackendOverloaded: "QueueFull",
     BackendTimeout: "DeadlineExceeded",
+    BackendLost: "MemberLost",
     BackendUnavailable: "MemberUnavailable",
     BackendError: "MembersFailed",
 }
 """What a failed call to a backend is called at the door."""
 
+ASKED_AGAIN = "askedAgain"
+"""In the answer of a member's router: the request was lost twice there, and is not to be asked any more."""
 WAIT_HELPS = frozenset({429, 503})
 """These carry Retry-After."""
 LEAST_RETRY_SECONDS = 1
@@ -127,7 +132,8 @@ def refusal_of(error: FastServeError) -> Refusal:
     for kind in type(error).__mro__:
         if kind in BACKEND_REASONS:
             wait = error.retry_after if isinstance(error, BackendOverloaded) else 0.0
-            return Refusal(BACKEND_REASONS[kind], str(error), retry_after=wait)
+            details = {ASKED_AGAIN: True} if isinstance(error, BackendLost) and error.again else None
+            return Refusal(BACKEND_REASONS[kind], str(error), details=details, retry_after=wait)
     return Refusal("Internal", str(error))
 
 

@@ -3,12 +3,18 @@ itself and travel together where they go to the same sub-model."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from fastserve.api.modelpool import Method
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
-from fastserve.router.answers import Refusal
+from fastserve.errors import (
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
+from fastserve.router.answers import Refusal, refusal_of
 from fastserve.router.caller import Caller
 from fastserve.router.calling import Calling, Missed
 from fastserve.router.combination import Arrived, Combined, combine
@@ -16,6 +22,7 @@ from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.retrying import Fate
 from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
 from fastserve.router.wire import Decision
 
@@ -33,6 +40,7 @@ class Ask:
     caller: Caller
     top_k: int | None = None
     direct: str | None = None
+    fate: Fate = field(default_factory=Fate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,14 +70,15 @@ class Asking:
             return await self._ask(ask, choices)
         except BackendUnavailable as error:
             # Whoever was asked is known to be gone now: choose once more among the others.
-            asked = list({name: None for choice in choices for name in choice.weights})
-            if not self._calling.may_choose_again(asked):
-                raise Refusal("MemberUnavailable", str(error)) from error
+            if not self._calling.may_choose_again(self._calls(ask, _rows_of(choices))):
+                raise refusal_of(error) from error
             choices = await self._choose_all(ask)
+            if ask.fate.died and len(_rows_of(choices)) > 1:
+                raise refusal_of(error) from error  # once more is not of several
         try:
             return await self._ask(ask, choices)
         except BackendUnavailable as error:
-            raise Refusal("MemberUnavailable", str(error)) from error
+            raise refusal_of(error) from error
 
     async def direct(self, call: MemberCall) -> MemberOutput:
         """What the one sub-model says that was named: nothing to choose, to combine or to leave out. Asked
@@ -77,12 +86,12 @@ class Asking:
         try:
             return await self._named(call)
         except BackendUnavailable as error:
-            if not self._calling.may_choose_again([call.member]):
-                raise Refusal("MemberUnavailable", str(error)) from error
+            if not self._calling.may_choose_again([call]):
+                raise refusal_of(error) from error
         try:
             return await self._named(call)
         except BackendUnavailable as error:
-            raise Refusal("MemberUnavailable", str(error)) from error
+            raise refusal_of(error) from error
 
     async def _named(self, call: MemberCall) -> MemberOutput:
         name = call.member
@@ -152,10 +161,7 @@ class Asking:
         return Choice(Outcome.SELECTED, {name: 1.0}, standing, 1.0, f"{name} was named by the caller")
 
     async def _ask(self, ask: Ask, choices: Sequence[Choice]) -> list[RowAnswer]:
-        rows: dict[str, list[int]] = {}
-        for index, choice in enumerate(choices):
-            for name in choice.weights:
-                rows.setdefault(name, []).append(index)
+        rows = _rows_of(choices)
         outputs = await self._fan_out(ask, choices, rows)
         places = {name: {row: at for at, row in enumerate(indices)} for name, indices in rows.items()}
         return [
@@ -180,7 +186,13 @@ class Asking:
         names = self._pool.table().outputs
         return [
             MemberCall(
-                name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names, ask.caller
+                name,
+                tuple([texts[i] for i in indices]),
+                ask.deadline,
+                ask.request_id,
+                names,
+                ask.caller,
+                ask.fate,
             )
             for name, indices in rows.items()
         ]
@@ -206,6 +218,15 @@ class Asking:
         # One that was named answers for itself: its own scores, whatever the pool would make of them.
         method = table.method if ask.direct is None else Method.BEST
         return RowAnswer(choice, decision_of(choice, ask), combine(method, arrived), said, place)
+
+
+def _rows_of(choices: Sequence[Choice]) -> dict[str, list[int]]:
+    """The texts that go to each sub-model."""
+    rows: dict[str, list[int]] = {}
+    for index, choice in enumerate(choices):
+        for name in choice.weights:
+            rows.setdefault(name, []).append(index)
+    return rows
 
 
 def top_missing(weights: Mapping[str, float], said: Mapping[str, MemberOutput | Missed]) -> str | None:
@@ -254,7 +275,8 @@ def too_few(said: Outputs, arrived: int) -> Exception:
     if any(isinstance(error, BackendTimeout) for error in errors.values()):
         return Refusal("DeadlineExceeded", text)
     if all(isinstance(error, BackendUnavailable) for error in errors.values()):
-        return BackendUnavailable(text)
+        lost = any(isinstance(error, BackendLost) for error in errors.values())
+        return BackendLost(text) if lost else BackendUnavailable(text)
     if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
         waits = (error.retry_after for error in errors.values() if isinstance(error, BackendOverloaded))
         return Refusal("QueueFull", text, retry_after=max(waits))

@@ -3,9 +3,17 @@ that may help."""
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import (
+    BackendAway,
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
 from fastserve.router.hedging import hedge_after
 from fastserve.router.latency import Latencies
 from fastserve.router.metrics import Metrics
@@ -70,14 +78,15 @@ class Calling:
         if missed.again or isinstance(missed.error, (BackendTimeout, BackendOverloaded)):
             return missed
         replica = self._pool.replica(call.member, now, other_than=missed.replica)
-        if replica is None and missed.replica is not None and missed.replica.ready:
+        lost = isinstance(missed.error, BackendLost)
+        if replica is None and not lost and missed.replica is not None and missed.replica.ready:
             replica = missed.replica
         return await self._again(missed, call, replica)
 
-    def may_choose_again(self, members: list[str]) -> bool:
-        """Whether the budgets allow a whole second round after nobody of these could be reached."""
+    def may_choose_again(self, calls: Sequence[MemberCall]) -> bool:
+        """Whether budgets and fate allow a whole second round after nobody of these could be reached."""
         now = asyncio.get_running_loop().time()
-        return all(self._take(self._memory(member).retries, member, now) for member in members)
+        return all(self._take(self._memory(call.member).retries, call, now) for call in calls)
 
     @property
     def _shares(self) -> Shares:
@@ -113,7 +122,7 @@ class Calling:
         now = asyncio.get_running_loop().time()
         if replica is None or now >= call.deadline:
             return missed
-        if not self._take(self._memory(call.member).retries, call.member, now):
+        if not self._take(self._memory(call.member).retries, call, now):
             return missed
         try:
             output = await self._ask(replica, call)
@@ -123,10 +132,10 @@ class Calling:
         self._metrics.retries(call.member, "answered").inc()
         return output
 
-    def _take(self, budget: Budget, member: str, now: float) -> bool:
-        if budget.take(now, self._shares.retried):
+    def _take(self, budget: Budget, call: MemberCall, now: float) -> bool:
+        if call.fate.may_be_asked() and budget.take(now, self._shares.retried):
             return True
-        self._metrics.retries(member, "denied").inc()
+        self._metrics.retries(call.member, "denied").inc()
         return False
 
     async def _ask(self, replica: Replica, call: MemberCall) -> MemberOutput:
@@ -139,11 +148,16 @@ class Calling:
         except BackendOverloaded as error:
             conduct.excused(clock(), error.retry_after)
             raise
+        except BackendAway:
+            conduct.excused(clock(), 0.0)
+            raise
         except (BackendTimeout, asyncio.CancelledError):
             now = clock()
             conduct.unanswered(now, now - start)
             raise
-        except BackendError:
+        except BackendError as error:
+            if isinstance(error, BackendLost):
+                call.fate.lost(again=error.again)
             now = clock()
             conduct.failed(now)
             self._judge(call.member, now)
@@ -177,7 +191,7 @@ class Calling:
         try:
             done, _ = await asyncio.wait(tasks, timeout=after)
             other = None if done else self._pool.replica(call.member, loop.time(), other_than=replica)
-            if other is None or not self._may_hedge(memory, call.member, loop.time()):
+            if other is None or not self._may_hedge(memory, call, loop.time()):
                 return await first
             second = asyncio.create_task(self._ask(other, call))
             tasks.add(second)
@@ -185,10 +199,11 @@ class Calling:
         finally:
             await _close(tasks)
 
-    def _may_hedge(self, memory: _Memory, member: str, now: float) -> bool:
-        if memory.hedges.take(now, self._shares.hedged):
+    def _may_hedge(self, memory: _Memory, call: MemberCall, now: float) -> bool:
+        if not call.fate.died and memory.hedges.take(now, self._shares.hedged):
+            call.fate.hedged()
             return True
-        self._metrics.hedges(member, "denied").inc()
+        self._metrics.hedges(call.member, "denied").inc()
         return False
 
     async def _first_answer(

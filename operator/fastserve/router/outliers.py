@@ -109,7 +109,8 @@ class Conduct:
         self._undecided(now, seconds)
 
     def excused(self, now: float, wait: float) -> None:
-        """It had no room, and told that there is some in `wait` seconds; how it answers is not told."""
+        """It had no room, and told that there is some in `wait` seconds, or it takes nothing now by its own
+        word; how it answers is not told."""
         self._queue, self._queue_at = max(self.queue(now), wait), now
         self._undecided(now, 0.0)
 

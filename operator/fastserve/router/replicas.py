@@ -8,12 +8,21 @@ import msgspec
 import numpy as np
 
 from fastserve.api.state import Health
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import (
+    BackendAway,
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
+from fastserve.router.answers import ASKED_AGAIN
 from fastserve.router.caller import Caller, hop_lines
 from fastserve.router.certificates import PeerTls
 from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, probing, spread, step
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct
+from fastserve.router.retrying import Fate
 from fastserve.router.upstream import Reply, Upstream
 from fastserve.router.wire import Readiness
 
@@ -36,6 +45,8 @@ class MemberCall(msgspec.Struct, frozen=True):
     request_id: str
     outputs: tuple[str, ...]
     caller: Caller
+    fate: Fate = msgspec.field(default_factory=Fate)
+    """All calls for one request share it."""
 
 
 class MemberOutput(msgspec.Struct, frozen=True, eq=False):
@@ -151,6 +162,8 @@ class PeerReplica:
             return
         if readiness.ready:
             self.labels = readiness.labels or self.labels
+            if self.version and readiness.version != self.version:
+                self.conduct = Conduct()  # what was learned is of the version before
             self.version = readiness.version
         # A peer that says that it is not ready knows better than our count of failures.
         self._note(Event.ANSWERED if readiness.ready else Event.UNREACHABLE, loop.time())
@@ -204,6 +217,10 @@ def _peer_error(reply: Reply) -> BackendError:
     text = str(document.get("error"))
     if document.get("reason") == "MembersFailed":
         return BackendError(text)
+    if document.get("reason") == "MemberLost":
+        return BackendLost(text, again=document.get(ASKED_AGAIN) is True)
+    if document.get("reason") == "MemberUnavailable":
+        return BackendAway(text)
     if reply.status == 429 or document.get("reason") in FULL:
         told = reply.headers.get(b"retry-after", b"")
         return BackendOverloaded(text, float(told) if told.isdigit() and len(told) <= MAX_DIGITS else 1.0)

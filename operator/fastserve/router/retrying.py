@@ -13,6 +13,33 @@ AT_LEAST = 3
 """Within the window, however few the requests were."""
 
 
+class Fate:
+    """What a request met on its way. After an engine died with it inside, it is asked once more in all,
+    whatever else would allow it: it may be what kills."""
+
+    __slots__ = ("_spent", "died")
+
+    def __init__(self) -> None:
+        self.died = False
+        self._spent = False
+
+    def lost(self, *, again: bool) -> None:
+        """An engine died with it inside; `again` where that was after it was asked once more."""
+        self.died = True
+        self._spent = self._spent or again
+
+    def hedged(self) -> None:
+        """It was asked once more before anything was known of the first one."""
+        self._spent = True
+
+    def may_be_asked(self) -> bool:
+        """Whether it may be asked once more; if so, that is counted."""
+        if not self.died:
+            return True
+        free, self._spent = not self._spent, True
+        return free
+
+
 class Budget:
     """How many extra calls `share` of the window's calls allow, and `at_least` so many; a share of 0 allows
     none. Methods take `now`, seconds of a clock that only goes forward."""

@@ -3,12 +3,20 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import (
+    BackendAway,
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
 from fastserve.router.admission.gate import End, Gate, Shed
 from fastserve.router.caller import Priority
 from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, spread, step
@@ -25,6 +33,14 @@ _draw = np.random.default_rng()
 log = logging.getLogger(__name__)
 PROVE_SECONDS = 30.0
 """The first inference after a load may be slow: memory is touched and kernels are chosen then."""
+
+
+class _FailedOnTrial(Exception):
+    """A version on trial was asked, and failed by itself."""
+
+    def __init__(self, error: BackendError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class OwnReplica:
@@ -75,9 +91,10 @@ class OwnReplica:
         return self.current.version if self.current else ""
 
     def switch(self, serving: Serving | None) -> None:
-        """Exchange the version; requests that hold the old one finish there."""
+        """Exchange the version; requests that hold the old one finish there, and what they tell is its."""
         self.current, self.trial, self.away = serving, None, ""
         if serving is not None:
+            self.conduct = Conduct()
             self.tally(serving.name)
             self.note(Event.ANSWERED)
 
@@ -119,15 +136,17 @@ class OwnReplica:
         self._doubt.clear()
 
     async def infer(self, call: MemberCall) -> MemberOutput:
-        """Raises BackendUnavailable where nothing serves, and what Triton's answer means."""
+        """Raises BackendAway where nothing serves, and what Triton's answer means."""
         if not self.ready:
-            raise BackendUnavailable(f"{self.member} is not ready at this router")
+            raise BackendAway(f"{self.member} is not ready at this router")
         self.requests += 1
         trial = self._drawn()
         try:
             if trial is not None:
                 return await self._tried(trial, call)
             return await self._whole(call)
+        except BackendAway:
+            raise
         except BackendError:
             self.failures += 1
             raise
@@ -142,7 +161,7 @@ class OwnReplica:
         if trial is not None and self.trial is trial and not trial.lost:
             return trial.serving
         if self.current is None or self.closed or not self.health.ready:
-            raise BackendUnavailable(f"{self.member} is not ready at this router")
+            raise BackendAway(f"{self.member} is not ready at this router")
         return self.current
 
     def _drawn(self) -> Trial | None:
@@ -154,15 +173,26 @@ class OwnReplica:
         """What the version on trial fails is answered by the stable one, and counts against the trial."""
         try:
             return await self._whole(call, trial)
-        except (BackendTimeout, BackendOverloaded):
-            raise
-        except BackendError as error:
+        except _FailedOnTrial as failed:
+            error = failed.error
             if self.current is trial.serving:
-                raise
+                raise error from failed
             trial.failed(gone=isinstance(error, BackendUnavailable))
             if trial.lost:
                 self.doubt()
+            return await self._after_trial(call, error)
+
+    async def _after_trial(self, call: MemberCall, error: BackendError) -> MemberOutput:
+        """By the stable version; what was the end of both is not asked anywhere else."""
+        if not isinstance(error, BackendLost):
             return await self._whole(call)
+        call.fate.lost(again=False)
+        if not call.fate.may_be_asked():
+            raise BackendLost(str(error), again=True) from error
+        try:
+            return await self._whole(call)
+        except BackendLost as second:
+            raise BackendLost(str(second), again=True) from error
 
     async def _whole(self, call: MemberCall, trial: Trial | None = None) -> MemberOutput:
         size = self._usable(trial).max_batch
@@ -172,17 +202,34 @@ class OwnReplica:
 
     async def _many(self, call: MemberCall, size: int, trial: Trial | None) -> MemberOutput:
         chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
-        calls = (self._one(chunk, call, trial) for chunk in chunks)
-        outputs = await asyncio.gather(*calls, return_exceptions=True)
-        parts = []
-        for output in outputs:
-            if isinstance(output, BaseException):
-                raise output
-            parts.append(output)
+        parts = await self._in_turn([self._one(chunk, call, trial) for chunk in chunks])
         if any(part.labels != parts[0].labels for part in parts):
-            raise BackendUnavailable(f"{self.member} changed its version while it answered")
+            raise BackendAway(f"{self.member} changed its version while it answered")
         scores = np.concatenate([part.scores for part in parts])
         return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
+
+    async def _in_turn(self, calls: Sequence[Coroutine[Any, Any, MemberOutput]]) -> list[MemberOutput]:
+        """The answers of all, in their order, or the first error. Begun are as many at once as find a place,
+        and one where there is none: of one request at most one waits at the gate, so that it cannot fill the
+        queue that it waits in."""
+        tasks: list[asyncio.Task[MemberOutput]] = []
+        running: set[asyncio.Task[MemberOutput]] = set()
+        try:
+            while running or len(tasks) < len(calls):
+                while len(tasks) < len(calls) and (self.gate.free or not running):
+                    tasks.append(asyncio.create_task(calls[len(tasks)]))
+                    running.add(tasks[-1])
+                    await asyncio.sleep(0)  # it takes its place before the next one is thought of
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if errors := [error for one in done if (error := one.exception())]:
+                    raise errors[0]
+            return [task.result() for task in tasks]
+        finally:
+            for coroutine in calls[len(tasks) :]:
+                coroutine.close()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _one(self, texts: tuple[bytes, ...], call: MemberCall, trial: Trial | None) -> MemberOutput:
         loop, gate, waited = asyncio.get_running_loop(), self.gate, 0.0
@@ -192,31 +239,37 @@ class OwnReplica:
             start = loop.time()
         self._metrics.queue.observe(waited)
         gate.sample(start, waited)
-        name, inside, end = None, gate.in_flight - 1, End.ABANDONED
+        inside = gate.in_flight - 1
         try:
             serving = self._usable(trial)
-            name = serving.name
-            self.by_version[name] += 1
+        except BackendAway:
+            # Nothing was asked, so that nothing is told: neither of Triton nor of how long it takes.
+            gate.leave(start, start, inside, End.ABANDONED)
+            raise
+        tried = trial if trial is not None and serving is trial.serving else None
+        name, end = serving.name, End.ABANDONED
+        self.by_version[name] += 1
+        try:
             scores = await self._triton.infer(name, texts, serving.output, call.deadline - start)
             end = End.ANSWERED
         except BackendError as error:
             end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED
-            if name is not None and end is End.FAILED:
+            if end is End.FAILED:
                 self.tally(name).fail()
-            if trial is None or end is End.LATE:
-                self.note(_event_of(error))
+            if tried is not None and end is not End.LATE:
+                raise _FailedOnTrial(error) from error
+            self.note(_event_of(error))
             raise
         finally:
             now = loop.time()
             gate.leave(start, now, inside, end)
-            if name is not None:
-                self.by_version[name] -= 1
+            self.by_version[name] -= 1
         self._inference.observe(now - start)
         self.tally(name).answer(now, now - start)
-        if trial is None:
+        if tried is None:
             self._answered(now)
         else:
-            trial.failures = 0
+            tried.failures = 0
         return MemberOutput(serving.labels, scores, serving.version, waited)
 
     def _count_shed(self, why: Shed, priority: Priority) -> None:

@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from fastserve.errors import (
     BackendError,
+    BackendLost,
     BackendOverloaded,
     BackendTimeout,
     BackendUnavailable,
@@ -153,7 +154,7 @@ class TritonInference:
             return False
 
     def break_off(self, why: str) -> None:
-        """End the requests' inferences that are under way with BackendUnavailable."""
+        """End the requests' inferences that are under way with BackendLost."""
         self._upstream.break_off(why)
 
     def close(self) -> None:
@@ -183,6 +184,8 @@ def triton_error(status: int, body: bytes) -> BackendError:
         return BackendOverloaded(text)
     if "timeout expired" in text.lower():
         return BackendTimeout(text)
+    if "RankDied: " in text or ("tub process" in text and "is not healthy" in text):
+        return BackendLost(text)
     if status in (404, 503) or "unknown model" in text:
         return BackendUnavailable(text)
     return BackendError(text)

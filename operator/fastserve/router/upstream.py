@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import httptools
 
-from fastserve.errors import BackendTimeout, BackendUnavailable
+from fastserve.errors import BackendLost, BackendTimeout, BackendUnavailable
 from fastserve.router.certificates import PeerTls
 
 CONNECT_SECONDS = 1.0
@@ -43,7 +43,7 @@ class _ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
-        self._fail(BackendUnavailable(f"the connection broke: {exc or 'closed by the other side'}"))
+        self._fail(BackendLost(f"the connection broke: {exc or 'closed by the other side'}"))
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
@@ -88,7 +88,7 @@ class _ClientConnection(asyncio.Protocol):
 
     def break_off(self, why: str) -> None:
         self.answered = True  # as good as: it is not to be asked the same at once on a new connection
-        self._fail(BackendUnavailable(why))
+        self._fail(BackendLost(why))
         self.abort()
 
     def abort(self) -> None:
@@ -133,7 +133,7 @@ class Upstream:
         self._idle.clear()
 
     def break_off(self, why: str) -> None:
-        """End the calls under way with BackendUnavailable: what is known to be dead is not waited for."""
+        """End the calls under way with BackendLost: what is known to be dead is not waited for."""
         for connection in tuple(self._busy):
             connection.break_off(why)
 
@@ -143,15 +143,20 @@ class Upstream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         connection = self._take(loop.time())
-        if connection is not None:
+        if connection is None:
+            return await self._exchange(await self._connect(loop, deadline), data, deadline)
+        try:
+            return await self._exchange(connection, data, deadline)
+        except BackendLost as lost:
+            # A kept connection may have been closed before our bytes arrived: nothing was answered,
+            # and an inference may be asked twice.
+            if connection.answered:
+                raise
             try:
-                return await self._exchange(connection, data, deadline)
-            except BackendUnavailable:
-                # A kept connection may have been closed before our bytes arrived: nothing was answered,
-                # and an inference may be asked twice.
-                if connection.answered:
-                    raise
-        connection = await self._connect(loop, deadline)
+                connection = await self._connect(loop, deadline)
+            except BackendUnavailable as gone:
+                # Or the bytes arrived and were the end of who listened.
+                raise BackendLost(str(gone)) from lost
         return await self._exchange(connection, data, deadline)
 
     def _take(self, now: float) -> _ClientConnection | None:

@@ -68,6 +68,9 @@ class FakeTriton:
     fail_next: int = 0
     fails_half: bool = False
     frozen: bool = False
+    deadly: bytes = b""
+    """A text that its stub dies of."""
+    deaths: int = 0
     asked: int = 0
     delay: float = 0.0
     slots: asyncio.Semaphore | None = None
@@ -170,6 +173,9 @@ class FakeTriton:
         shape = head["inputs"][0]["shape"]
         assert shape[1] == 1
         self.calls.append((name, shape[0]))
+        if self.deadly and self.deadly in request.body:
+            self.deaths += 1
+            return Answer(500, b'{"error": "Stub process is not healthy."}')
         self.asked += b"ready?" not in request.body
         if self._fails(request.body):
             return Answer(500, b'{"error": "EngineFailed: no memory"}')

@@ -15,7 +15,7 @@ from fastserve.router.answers import Answer
 from fastserve.router.caller import ANYONE
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.replicas import MemberCall, PeerReplica
-from wiring.router.router_world import World, world
+from wiring.router.router_world import World, member_document, world
 
 BANKING = "transfer money to my account"
 MOSTLY_BANKING = " ".join(["what is my account balance"] * 4 + ["is my flight on time"] * 3)
@@ -268,3 +268,48 @@ async def test_a_frozen_router_is_known_within_two_seconds_and_who_waits_for_it_
         peer.close()
         server.close_connections()
         listener.close()
+
+
+async def test_a_text_that_stubs_die_of_is_asked_twice_in_all(tmp_path: Path) -> None:
+    """Two sub-models with two replicas each: it is asked of both at once, and once more in all."""
+    resilience = {"hedging": {"enabled": True, "maxShare": "0.1"}}
+    async with world(tmp_path, ["banking", "travel"], resilience=resilience) as pool:
+        for member in ("banking", "travel"):
+            await pool.start(f"{member}-2", member)
+        pool.write_peers()
+        peers = pool.door.router.pool.peers
+
+        async def all_ready() -> bool:
+            return all(sum(one.ready for one in peers.of(name)) == 2 for name in ("banking", "travel"))
+
+        await pool.until(all_ready)
+        for triton in pool.tritons.values():
+            triton.deadly = BANKING.encode()
+        by_name = {"text": BANKING, "subModel": "banking"}
+        status, answer, _ = await pool.door.post("/v1/predict", by_name)
+        assert (status, answer["reason"]) == (503, "MemberLost")
+        assert sum(triton.deaths for triton in pool.tritons.values()) == 2
+
+        await pool.until(all_ready)
+        for triton in pool.tritons.values():
+            triton.deadly, triton.deaths = MOSTLY_BANKING.encode(), 0
+        status, answer, _ = await pool.door.post("/v1/predict", {"text": MOSTLY_BANKING})
+        assert status == 503
+        assert sum(triton.deaths for triton in pool.tritons.values()) == 3
+
+
+async def test_a_peer_with_another_version_is_not_judged_by_the_one_before(tmp_path: Path) -> None:
+    async with replicas(tmp_path, 2) as pool:
+        peer = pool.door.router.pool.peers.replicas["banking-2"]
+        for _ in range(outliers.STREAK):
+            peer.conduct.failed(asyncio.get_running_loop().time())
+        peer.conduct.eject(outliers.Fault.STREAK, asyncio.get_running_loop().time(), None)
+        pool.document["members"] = [member_document("banking", "two")]
+        pool.write_table()
+
+        async def exchanged() -> bool:
+            return peer.version == "two"
+
+        await pool.until(exchanged)
+        assert peer.conduct.ejected is None
+        assert peer.standing == "Healthy"

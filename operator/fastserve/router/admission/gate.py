@@ -107,6 +107,11 @@ class Gate:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def free(self) -> int:
+        """Places that are free now, and that nobody waits for."""
+        return max(0, self.limit - self.in_flight - len(self._queue))
+
     def resize(self, places: int, max_waiting: int) -> None:
         """Take over new bounds; who waits keeps the place in the queue."""
         self._limit, self.max_waiting = resized(self._limit, places), max_waiting
