@@ -151,6 +151,13 @@ SECONDS_PER_STEP ?= 120
 bench-overload: install ## 2, 5 and 10 times more than a real Triton can answer: goodput, refusals, recovery (SECONDS_PER_STEP=120)
 	$(BIN)/python bench/overload.py --seconds $(SECONDS_PER_STEP)
 
+SWAPS ?= 100
+TRIALS ?= 20
+
+.PHONY: chaos
+chaos: install ## Swaps, deaths and sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; SHORT=1: a minute)
+	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS))
+
 LIVES ?= 200
 POOLS ?= 500
 MINUTES ?=
