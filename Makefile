@@ -82,6 +82,7 @@ pins: install ## Pin every environment anew, with hashes
 	grep -o '^uv==[^ ]*' requirements-dev.txt | $(PIN) - -o images/uv.txt
 	$(PIN) --group pyproject.toml:engine -o operator/fastserve/local/pins/engine.txt
 	$(PIN) --group pyproject.toml:s3-server -o tests/wiring/fetching/s3-server.txt
+	$(PIN) --group pyproject.toml:peers -o bench/peers.txt
 	for group in triton stub weights; do $(PIN) --no-deps --group pyproject.toml:$$group -o operator/fastserve/local/pins/$$group.txt; done
 
 .PHONY: demo
@@ -130,9 +131,32 @@ bench-tp: install ## Tensor parallelism: exactness, bytes per rank, collectives
 bench-http: install ## CPU per request of the HTTP stacks that were weighed
 	$(BIN)/python bench/http_stack.py
 
+.PHONY: bench-router
+bench-router: install ## CPU per request of our router beside nginx, Envoy, vLLM's and SGLang's routers and LiteLLM
+	$(BIN)/python bench/router_peers.py
+
 .PHONY: bench-faults
 bench-faults: install ## Kill a rank, a Triton, a router under load: what failed, for how long, what came back
 	$(BIN)/python bench/faults.py
+
+REQUESTS ?= 50000
+
+.PHONY: fuzz
+fuzz: install ## Spoilt HTTP requests against real router processes: answers, crashes, memory (REQUESTS=50000)
+	nice -n 10 $(BIN)/python bench/fuzz_http.py --requests $(REQUESTS)
+
+SECONDS_PER_STEP ?= 120
+
+.PHONY: bench-overload
+bench-overload: install ## 2, 5 and 10 times more than a real Triton can answer: goodput, refusals, recovery (SECONDS_PER_STEP=120)
+	$(BIN)/python bench/overload.py --seconds $(SECONDS_PER_STEP)
+
+SWAPS ?= 100
+TRIALS ?= 20
+
+.PHONY: chaos
+chaos: install ## Swaps, deaths and sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; SHORT=1: a minute)
+	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS))
 
 LIVES ?= 200
 POOLS ?= 500

@@ -238,7 +238,10 @@ def main() -> int:
 def _victim(pool: Pool, fault: str) -> int:
     if fault.startswith("rank"):
         return int(pool.member()["ranks"][1]["pid"])
-    return pool.pid(f"{MEMBER}-0-triton" if fault.startswith("Triton") else f"{MEMBER}-0-router")
+    if fault.startswith("router"):
+        return pool.pid(f"{MEMBER}-0-router")
+    (server,) = psutil.Process(pool.pid(f"{MEMBER}-0-triton")).children()  # below its warden
+    return server.pid
 
 
 def report(rows: list[Row], left: list[psutil.Process]) -> None:

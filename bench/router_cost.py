@@ -1,8 +1,9 @@
 """What a request costs in the router: CPU of real router processes, and microseconds of a selection.
 
 Two member routers with a stand-in for Triton and a door, each a process of its own, on loopback. Measured
-are a marked call at a member's router, and a prediction with two sub-models at the door with its encoding
-remembered. The pure selection is timed over ten sub-models with 15 prototypes each.
+are a marked call at a member's router, a call for one sub-model by name at the door (the door's part), and a
+prediction with two sub-models at the door with its encoding remembered. The pure selection is timed over ten
+sub-models with 15 prototypes each.
 
     python bench/router_cost.py [--rounds 5] [--requests 2000]      writes bench/results/router_cost.json
 """
@@ -39,18 +40,28 @@ RESULT = Path(__file__).parent / "results" / "router_cost.json"
 MEMBERS = ("left", "right")
 TEXT = "left right"
 HOP = "a marked call at a member's router"
+NAMED = "a call for one sub-model by name at the door"
 PREDICT = "a prediction with two sub-models at the door, its encoding remembered"
 
 
-class TwoWords:
-    """The text of both words lies between the two sub-models."""
+class Words:
+    """The text of all words lies between all the sub-models."""
 
-    digest = "two words"
+    digest = "words"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+
+    @classmethod
+    def of(cls, settings: RouterSettings) -> "Words":
+        """The names of the pool's sub-models."""
+        table = json.loads(Path(str(settings.table_path)).read_text())
+        return cls([member["name"] for member in table["members"]])
 
     def encode(self, texts: Sequence[str], _max_tokens: int) -> npt.NDArray[np.float32]:
         rows = np.zeros((len(texts), 384), np.float32)
         for row, text in zip(rows, texts, strict=True):
-            row[: len(MEMBERS)] = [float(word in text) for word in MEMBERS]
+            row[: len(self._words)] = [float(word in text) for word in self._words]
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
@@ -60,6 +71,8 @@ class LoadedTriton:
     def __init__(self, run: Path) -> None:
         self._run = run
         self._states: dict[str, str] = {}
+        self._engines: dict[str, asyncio.Server] = {}
+        """Kept: a server that nobody holds is closed, and its model given up."""
 
     async def live(self) -> bool:
         return True
@@ -68,7 +81,8 @@ class LoadedTriton:
         return self._states
 
     async def load(self, name: str) -> None:
-        await asyncio.start_unix_server(self._tell, str(self._run / f"{name.rsplit('-', 1)[1]}.sock"))
+        socket = self._run / f"{name.rsplit('-', 1)[1]}.sock"
+        self._engines[name] = await asyncio.start_unix_server(self._tell, str(socket))
         self._states[name] = "READY"
 
     async def unload(self, name: str) -> None:
@@ -86,26 +100,27 @@ class LoadedTriton:
 async def serve(path: Path) -> None:
     settings = read_settings(path)
     control = LoadedTriton(Path(settings.run_path)) if settings.member else None
-    await Router(settings, TwoWords(), control).serve(Doors.open(settings))
+    await Router(settings, Words.of(settings), control).serve(Doors.open(settings))
 
 
-def table() -> dict[str, Any]:
+def table(names: Sequence[str]) -> dict[str, Any]:
     members = []
-    for name in MEMBERS:
+    for name in names:
         digest = digest_of({"name": name})
-        target = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1", "files": {}}
+        target: dict[str, Any] = {"digest": digest, "modelName": f"{name}-{digest[:8]}", "version": "1"}
         engine = {"devices": ["cpu"], "python": "python3"}
-        target.update(storageUri="file:///none", engine=engine)
+        files = {"config.pbtxt": "max_batch_size: 64\n"}
+        target.update(storageUri="file:///none", engine=engine, files=files)
         meaning = {"examples": [name], "digest": digest}
         members.append({"name": name, "meaning": meaning, "target": target})
     common = {"pool": "pool", "task": "TextClassification", "method": "WeightedSum", "selection": {}}
     return {**common, "deadlineMillis": 5000, "minMembers": 1, "limits": {}, "members": members}
 
 
-def write_world(folder: Path, triton: str) -> dict[str, RouterSettings]:
-    """The files of a pool; settings by instance."""
+def write_world(folder: Path, triton: str, names: Sequence[str] = MEMBERS) -> dict[str, RouterSettings]:
+    """The files of a pool with these sub-models; settings by instance."""
     found = {}
-    for instance in ("door", *MEMBERS):
+    for instance in ("door", *names):
         run = folder / instance
         run.mkdir()
         member = None if instance == "door" else instance
@@ -137,7 +152,7 @@ def write_world(folder: Path, triton: str) -> dict[str, RouterSettings]:
         for one in found.values()
     ]
     (folder / "peers.json").write_text(json.dumps({"peers": peers}))
-    (folder / "table.json").write_text(json.dumps(table()))
+    (folder / "table.json").write_text(json.dumps(table(names)))
     return found
 
 
@@ -174,6 +189,7 @@ async def measure(
     hop = (f"/v2/models/{MEMBERS[0]}/infer", lines + b"x-fastserve-hop: 1\r\n", body)
     calls = {
         HOP: (MEMBERS[0], hop),
+        NAMED: ("door", (f"/v2/models/{MEMBERS[0]}/infer", lines, body)),
         PREDICT: ("door", ("/v1/predict", b"", json.dumps({"text": TEXT}).encode())),
     }
     clients = {name: Upstream(f"127.0.0.1:{one.data_port}") for name, one in settings.items()}

@@ -149,6 +149,11 @@ def test_the_first_pool(keyboard: Typist) -> None:
     assert "storageUri" in looking
 
 
+def test_from_one_version_to_the_next(keyboard: Typist) -> None:
+    (said,) = typed(keyboard, *blocks("docs/versions.md"))
+    assert re.search(r"Active Version: +2026-11\b", said)
+
+
 def test_where_it_runs(keyboard: Typist) -> None:
     (said,) = typed(keyboard, *blocks("docs/gpus-and-placement.md"))
     assert re.search(r"sport-m-\S+\t\S+\tcpu", said)

@@ -31,7 +31,8 @@ RIGHT: dict[str, dict[str, Any]] = {
 }
 WORDS = (
     "", "a", "x" * 41, "x" * 4097, "Not A Name", "news", "0", "1", "0.5", "1.0000001", "16Gi", "500m", "-1",
-    "Custom", "SubModel", "Embedding", "Vote", "WeightedMean", "nvidia.com/gpu.shared",
+    "Custom", "HotSwap", "2", "SubModel", "Embedding", "Vote", "WeightedMean",
+    "nvidia.com/gpu.shared",
     "nvidia.com/mig-1g.5gb", "FASTSERVE_X", "HOME", "fastserve.io/pool", "s3://b/p", "file:///models", "ftp://x/y",
     "https://h/a.tar",
     "hf://o/m:r", "oci://r.example/x:1", "pvc://claim/x", "pvc://claim/../x", "sha256:" + "0" * 64,

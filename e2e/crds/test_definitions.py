@@ -34,6 +34,7 @@ COMPANIONS: dict[str, tuple[Change, ...]] = {
     "engine.labels": ((("engine", "type"), "Custom"),),
     "selection.topK": ((("combination", "minMembers"), 1),),
     "combination.minMembers": ((("selection", "topK"), 16),),
+    "router.tls.clientCaSecretName": ((("router", "tls", "secretName"), "certificate"),),
     "selection.fallback.subModel": ((("selection", "fallback", "type"), "SubModel"),),
 }
 # An edge that the type alone allows and a rule of several fields then refuses, with what it needs.

@@ -10,7 +10,9 @@ FastServeError
 │   ├── DeviceMissing  devices were asked for and are not visible
 │   └── RankDied       a rank process ended while it was needed
 ├── BackendError       a call to Triton or to another router failed
-│   ├── BackendUnavailable   nobody listens, or the connection broke
+│   ├── BackendUnavailable   nobody listens, or there is nothing to ask
+│   │   ├── BackendAway      it says itself that it takes none now: it drains, or exchanges its version
+│   │   └── BackendLost      it was gone or dead after it was asked, maybe for being asked this
 │   ├── BackendOverloaded    it refused for lack of room
 │   └── BackendTimeout       no answer by the deadline
 ├── ClusterError       the Kubernetes API could not do what was asked
@@ -88,8 +90,31 @@ class BackendUnavailable(BackendError):
     reason = "BackendUnavailable"
 
 
+class BackendAway(BackendUnavailable):
+    """Nothing was begun, and nothing is wrong with it: another replica may be asked."""
+
+    reason = "BackendAway"
+
+
+class BackendLost(BackendUnavailable):
+    """The connection broke, or the engine died, with the request inside. One that kills whoever computes it
+    looks the same, so it is asked once more at the most; `again` tells that it was already."""
+
+    reason = "BackendLost"
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        self.again = again
+        super().__init__(message)
+
+
 class BackendOverloaded(BackendError):
+    """`retry_after` is in how many seconds there may be room."""
+
     reason = "BackendOverloaded"
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class BackendTimeout(BackendError):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastserve.api.objects import Manifest
-from fastserve.engine import drain
+from fastserve.engine import drain, warden
 from fastserve.planning.objects.settings import ImageSet, ObjectSettings
 from fastserve.planning.objects.template import member_template, standby_template
 from fastserve.router.settings import RouterSettings, parse_settings
@@ -68,10 +68,20 @@ def test_triton_ends_by_asking_the_router_at_the_socket_where_it_listens() -> No
     assert command[1:] == ["-m", drain.__name__, str(read(MEMBER).drain_socket)]
 
 
+def test_tritons_warden_takes_its_arguments_and_listens_where_the_router_asks() -> None:
+    (triton,) = MEMBER["spec"]["containers"]
+    order = warden.order_of(triton["args"])
+    assert str(order.socket) == read(MEMBER).warden_socket
+    assert order.command[0] == "/opt/tritonserver/bin/tritonserver"
+    assert f"--backend-config=python,shm-region-prefix-name={order.regions}" in order.command
+    assert read(STANDBY).warden_socket is None
+
+
 def test_the_images_have_what_pods_name_in_them() -> None:
     dockerfile = (IMAGES / "triton" / "Dockerfile").read_text(encoding="utf-8")
     (triton,) = MEMBER["spec"]["containers"]
     interpreter = triton["lifecycle"]["preStop"]["exec"]["command"][0]
     assert interpreter.removesuffix("/bin/python") in dockerfile
     assert "/opt/tritonserver/backends" in dockerfile
+    assert f'ENTRYPOINT ["{interpreter}", "-m", "{warden.__name__}"]' in dockerfile
     assert read(STANDBY).encoder_path in (IMAGES / "router" / "Dockerfile").read_text(encoding="utf-8")

@@ -51,7 +51,8 @@ class EngineReport:
 
     `phase` is Loading, Loaded or FailedToLoad. `restarts` counts how often the ranks were started
     again after one died. `labels` are the classes in the order of the scores, empty for embeddings.
-    `width` is how many scores (or vector components) one text gets.
+    `width` is how many scores (or vector components) one text gets. `host_free_bytes` of `host_total_bytes`
+    are free in the container; 0 of 0 where that is not known.
     """
 
     phase: str
@@ -65,6 +66,8 @@ class EngineReport:
     last_error_reason: str = ""
     last_error_message: str = ""
     last_error_time: float = 0.0
+    host_free_bytes: int = 0
+    host_total_bytes: int = 0
 
     @staticmethod
     def from_json(text: str) -> "EngineReport":

@@ -7,7 +7,12 @@ from pydantic import Field, model_validator
 
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, Name, ObjectMeta, Ratio
-from fastserve.api.pods import PodTemplate, Resources
+from fastserve.api.pods import ObjectName, PodTemplate, Resources
+
+HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
+"""A header's name (RFC 9110, a token), or nothing."""
+UP_TO_A_FIFTH = r"^0(\.([01][0-9]{0,5}|20{0,5}))?$"
+UP_TO_A_TENTH = r"^0(\.(0[0-9]{0,5}|10{0,5}))?$"
 
 
 class Task(StrEnum):
@@ -86,6 +91,58 @@ class Limits(Document):
     """Requests that may wait for one sub-model; one more is answered 429."""
     max_request_bytes: Annotated[int, Field(ge=1024, le=104857600)] = 1048576
     """Bytes of a request body; a larger one is answered 413."""
+    max_connections: Annotated[int, Field(ge=16, le=1000000)] = 4096
+    """Connections that callers may hold to one router; one more is refused."""
+
+
+class Tenants(Document):
+    """Who is who, where callers share a pool: none is served before the others for asking more."""
+
+    header: Annotated[str, Field(max_length=64, pattern=HEADER_NAME_PATTERN)] = ""
+    """Name of the request header that tells a tenant from another; empty: all callers are one."""
+
+
+class Retries(Document):
+    """Asking another replica where one did not answer."""
+
+    max_share: Annotated[str, Field(pattern=UP_TO_A_FIFTH, max_length=8)] = "0.2"
+    """Retries per call to a sub-model over ten seconds; decimal between 0 and 0.2, 0 for none."""
+
+
+class Hedging(Document):
+    """Asking a second replica where the first one takes longer than 95 of 100 calls do; the first answer
+    counts."""
+
+    enabled: bool = False
+    """Hedge. Off by default: Triton cannot stop an inference that began, so the slower replica computes its
+    answer for nobody."""
+    max_share: Annotated[str, Field(pattern=UP_TO_A_TENTH, max_length=8)] = "0.1"
+    """Hedged calls per call to a sub-model over ten seconds; decimal between 0 and 0.1."""
+
+
+class Ejection(Document):
+    """Leaving out, for a while, a replica that fails or is much slower than the others."""
+
+    max_share: Ratio = "0.5"
+    """Share of a sub-model's replicas that may be left out at once; decimal between 0 and 1, 0 for none."""
+
+
+class Auth(Document):
+    """API keys. Without, whoever reaches the pool may ask it."""
+
+    secret_name: ObjectName
+    """Name of a Secret of the pool's namespace. Each entry is a key of at least 16 characters; infer.NAME may
+    ask the pool, metrics.NAME may read metrics and state. NAME tells callers apart."""
+
+
+class Tls(Document):
+    """TLS at the pool's door, and between its routers. Without, both speak plain HTTP."""
+
+    secret_name: ObjectName
+    """Name of a Secret of type kubernetes.io/tls in the pool's namespace; where it holds ca.crt, routers
+    trust that in each other. It is read again when it changes."""
+    client_ca_secret_name: ObjectName | None = None
+    """Name of a Secret with ca.crt: callers must show a certificate that it signed."""
 
 
 class Router(Document):
@@ -93,6 +150,20 @@ class Router(Document):
 
     limits: Limits = Field(default_factory=Limits)
     """Bounds that protect a router."""
+    tenants: Tenants = Field(default_factory=Tenants)
+    """Who is who, where callers share a pool."""
+    retries: Retries = Field(default_factory=Retries)
+    """Asking another replica where one did not answer."""
+    hedging: Hedging = Field(default_factory=Hedging)
+    """Asking a second replica where the first one is slow."""
+    ejection: Ejection = Field(default_factory=Ejection)
+    """Leaving out replicas that fail or are much slower than the others."""
+    auth: Auth | None = None
+    """API keys."""
+    tls: Tls | None = None
+    """TLS at the pool's door."""
+    audit: bool = False
+    """Log one line for each answered request: who, which route, how it ended; never a text."""
     standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
     """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
     Local mode runs one."""

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fastserve.api.identity import API_VERSION
-from fastserve.api.meta import Document
-from fastserve.api.modelpool import Limits, Method, Selection, Task
+from fastserve.api.meta import Document, Ratio
+from fastserve.api.modelpool import Ejection, Hedging, Limits, Method, Retries, Selection, Task, Tenants
 
 MAX_TABLE_BYTES = 900 * 1024
 """A ConfigMap holds 1 MiB; the plan refuses a table over this."""
@@ -71,6 +71,56 @@ class Target(Document):
     """Engine settings."""
 
 
+class Refused(Document):
+    """A version that failed; it is tried again only when a newer generation asks for it."""
+
+    digest: str
+    """Identity of the version."""
+    generation: int
+    """Of the SubModel that asked for it."""
+    reason: str
+    """What failed, as one PascalCase word."""
+    message: str = ""
+    """What failed, as a sentence for people."""
+    time: str
+    """When it was refused (RFC 3339)."""
+
+
+class Rollout(Document):
+    """One version on its way to take another one's place. A router that is named loads the candidate
+    beside the stable version and gives it `share` of its requests; every other one loads the stable one."""
+
+    candidate: Target
+    """The version that is to become the stable one."""
+    generation: int
+    """Of the SubModel that asked for it."""
+    named: tuple[str, ...] = ()
+    """Router instances that are to load it, in the order of their naming."""
+    share: Ratio = "1"
+    """Part of a named router's requests that the candidate answers; at 1 the stable one is unloaded."""
+    since: str
+    """When it began (RFC 3339)."""
+    step: str
+    """When `named` or `share` last changed, or a pause ended (RFC 3339)."""
+    tried_since: str = ""
+    """Since when every named router answers with the candidate (RFC 3339), while `share` is the canary's;
+    empty while not all do."""
+    trials: int = 0
+    """How often that began: where a named router loses the candidate, it begins again."""
+    deadline_seconds: int
+    """Without a step forward for so long it is refused."""
+    recreate: bool = False
+    """Leave the pool before loading, even where memory holds both."""
+    min_agreement: Ratio = "0"
+    """Share of the examples on which it must answer as the stable one; 0: it is not asked."""
+    paused: bool = False
+    """Load nothing, unload nothing; what takes requests goes on."""
+
+
+MAX_REMEMBERED = 8
+"""Digests that a member remembers as proved, and as refused."""
+
+
 class Member(Document):
     """One sub-model of the pool."""
 
@@ -81,9 +131,39 @@ class Member(Document):
     meaning: Meaning
     """What it is about."""
     target: Target
-    """The version that its pods are to load."""
+    """The stable version: what its pods are to load, but for those that a rollout names."""
     max_concurrency: Annotated[int, Field(ge=1)] = 64
     """Requests that a router keeps in its Triton at once; more wait in the router's queue."""
+    rollout: Rollout | None = None
+    """A version on its way to take the stable one's place."""
+    proved: Annotated[tuple[str, ...], Field(max_length=MAX_REMEMBERED)] = ()
+    """Digests that were stable on every replica once, the newest last."""
+    refused: Annotated[tuple[Refused, ...], Field(max_length=MAX_REMEMBERED)] = ()
+    """Versions that failed, the newest last."""
+    generation: int = 0
+    """Of the SubModel that `asked` first stood in; told, like it, only where a version is on its way
+    or was refused."""
+    asked: str = ""
+    """Identity of the SubModel's spec but for its replicas, which machines write as well: a change of them
+    is no reason to try a refused version again."""
+
+
+class Resilience(Document):
+    """What routers do about replicas that do not answer, or not well."""
+
+    retries: Retries = Field(default_factory=Retries)
+    hedging: Hedging = Field(default_factory=Hedging)
+    ejection: Ejection = Field(default_factory=Ejection)
+
+
+class TableAccess(Document):
+    """Who may know what of the pool's routers."""
+
+    audit: bool = False
+    """Whether routers log a line for each answered request."""
+    operator_digest: str = ""
+    """SHA-256 of the key with which whoever wrote the table reads the routers' state, 64 hex digits; only
+    where they ask for keys."""
 
 
 class RouteTable(Document):
@@ -101,5 +181,8 @@ class RouteTable(Document):
     deadline_millis: int
     min_members: int
     limits: Limits
+    tenants: Tenants = Field(default_factory=Tenants)
+    resilience: Resilience = Field(default_factory=Resilience)
+    access: TableAccess = Field(default_factory=TableAccess)
     members: tuple[Member, ...]
     """Accepted sub-models, by name."""

@@ -43,6 +43,56 @@ class ModelState(Document):
     last_failure: Failure | None = None
 
 
+class VersionState(Document):
+    """One version that is in this router's Triton, is on its way there, or failed to come there."""
+
+    digest: str
+    version: str
+    phase: Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"]
+    generation: Count = 0
+    """Of the rollout that it was loaded for, or failed for; 0 of one that was loaded as the stable one."""
+    failed_loads: Count = 0
+    """Loads for that rollout that failed in a row."""
+    active: bool
+    """Whether it takes requests now."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of this member's requests here that it takes."""
+    requests: Count = 0
+    """Since it was loaded."""
+    failures: Count = 0
+    """Requests that it failed since it was loaded; what the caller did wrong does not count."""
+    inference_p50_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Of the last ten minutes, at most 4096 requests."""
+    inference_p95_seconds: Annotated[float, Field(ge=0)] = 0.0
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the examples on which it answered as the stable version; none where they were not compared."""
+    memory_bytes: Count = 0
+    """Of its ranks."""
+    last_failure: Failure | None = None
+
+
+class SwapState(Document):
+    """An exchange of versions that is under way in this router."""
+
+    phase: Literal[
+        "Fetching",
+        "Admitting",
+        "Leaving",
+        "Loading",
+        "Warming",
+        "Comparing",
+        "Canary",
+        "Draining",
+        "Unloading",
+        "Verifying",
+        "Returning",
+    ]
+    since: str
+    """Since when it is in this phase (RFC 3339)."""
+    because: str
+    """What it does and why, as a sentence."""
+
+
 class QueueState(Document):
     """Waiting at this router's own Triton over the last minute. Seconds."""
 
@@ -85,6 +135,14 @@ class RouterState(Document):
     requests: Annotated[int, Field(ge=0)] = 0
     """Requests at the pool's door since the router started."""
     triton_live: bool = False
+    triton_restarts: Count = 0
+    """How often this router had its Triton started anew, because it or its engine was frozen."""
     model: ModelState | None = None
+    """The version that this router is driving at: the candidate where it is named and did not fail here, else
+    the stable one."""
+    versions: tuple[VersionState, ...] = ()
+    """Every version that is in Triton or failed here."""
+    swap: SwapState | None = None
+    """An exchange of versions that is under way."""
     queue: QueueState = Field(default_factory=QueueState)
     peers: tuple[PeerState, ...] = ()

@@ -10,6 +10,7 @@ from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, LoadProgress, Name, ObjectMeta, Quantity
 from fastserve.api.pods import ObjectName, PodTemplate
 from fastserve.api.uris import STORAGE_URI_PATTERN
+from fastserve.api.versions import RolloutPolicy
 
 StorageUri = Annotated[str, Field(min_length=8, max_length=2048, pattern=STORAGE_URI_PATTERN)]
 """Where weights lie; api/uris.py tells the form of each scheme."""
@@ -195,6 +196,8 @@ class SubModelSpec(Document):
     """How many Tritons serve this sub-model."""
     suspend: bool = False
     """Run no pods for this sub-model; everything else stays."""
+    rollout: RolloutPolicy = Field(default_factory=RolloutPolicy)
+    """How one version of the weights takes the place of another."""
     pod_template: PodTemplate = Field(default_factory=PodTemplate)
     """What is passed on to the pods. Local mode leaves this aside."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastserve.api.schema import Schema
 from fastserve.api.uris import ALLOWED_FORMS, STORAGE_URI_PATTERN
+from fastserve.api.versions import FACTOR_PATTERN
 
 Path = tuple[str | int, ...]
 """Keys and indexes that lead to a field. Not yaml_documents' own: the operator reads no YAML, and its
@@ -94,6 +95,7 @@ def allowed(node: Schema) -> str:
 def _text(node: Schema) -> str:
     hints = {
         r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$": "a decimal from 0 to 1 written as text",
+        FACTOR_PATTERN: "a decimal from 1 to 9999 written as text",
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and '-' inside",
         r"^file://.+": "a URI that begins with file://",
         r"^(|sha256:[0-9a-f]{64})$": "sha256: and 64 hex digits",

@@ -15,6 +15,7 @@ def main() -> None:
             data=environment.get("FASTSERVE_DATA"),
             torch_backend=environment.get("UV_TORCH_BACKEND", ""),
             visible_devices=environment.get("CUDA_VISIBLE_DEVICES"),
+            api_key=environment.get("FASTSERVE_API_KEY", ""),
         ),
         prog_name="fastserve",
     )

@@ -13,6 +13,8 @@ from fastserve.cli.running import the_session, up_and_watch
 from fastserve.cli.surroundings import Surroundings
 from fastserve.cli.terminal import err, errors_as_text, out
 from fastserve.cli.training import train
+from fastserve.local import applying
+from fastserve.local.applying import ApplyOptions
 from fastserve.local.overview import look
 from fastserve.local.preparing import read
 from fastserve.local.starting import StartOptions, stop
@@ -38,6 +40,15 @@ State = Annotated[
     typer.Option(
         "--state",
         help="Folder of this run: what runs, logs. Default: the platform's own. Also FASTSERVE_STATE.",
+    ),
+]
+Secrets = Annotated[
+    Path | None,
+    typer.Option(
+        "--secrets",
+        help="Folder with a folder for each Secret that spec.router names; its files are the entries.",
+        exists=True,
+        file_okay=False,
     ),
 ]
 Pool = Annotated[str | None, typer.Option("--pool", help="Which pool, where several run.")]
@@ -72,6 +83,7 @@ def up(
     triton: Annotated[
         Path | None, typer.Option(help="Folder of your own Triton (with bin/ and backends/python/).")
     ] = None,
+    secrets: Secrets = None,
     state: State = None,
 ) -> None:
     """Run pools on this machine: real Tritons, real routers, the same YAML as on a cluster.
@@ -87,9 +99,25 @@ def up(
         torch_backend=surroundings.torch_backend,
         visible_devices=surroundings.visible_devices,
         detach=detach,
+        secrets=secrets,
     )
     with errors_as_text():
         up_and_watch(options)
+
+
+@application.command()
+def apply(context: typer.Context, file: Files, secrets: Secrets = None, state: State = None) -> None:
+    """Have what runs take over what the files say now: versions, examples, selection, limits.
+
+    Returns at once; `fastserve status` shows how a version takes another one's place.
+    """
+    surroundings: Surroundings = context.obj
+    with errors_as_text():
+        folders = surroundings.folders(state)
+        options = ApplyOptions(tuple(file), folders, surroundings.visible_devices, secrets)
+        changes = applying.apply(options, the_session(folders))
+        for sentence in changes or ["Nothing changed."]:
+            out.print(sentence, highlight=False, markup=False)
 
 
 @application.command()
@@ -113,7 +141,7 @@ def predict(
     """Ask a running pool, and show who answered with which weight."""
     with errors_as_text():
         question = {"text": text, "topK": top_k, "subModel": sub_model}
-        answered = door.post(_url(context, state, pool), "/v1/predict", _without_none(question))
+        answered = door.post(_place(context, state, pool), "/v1/predict", _without_none(question))
         _show(answered, None if json else tables.answer(answered))
 
 
@@ -129,7 +157,7 @@ def route(
     """Explain who would answer and why; runs no model."""
     with errors_as_text():
         question = _without_none({"text": text, "topK": top_k})
-        explained = door.post(_url(context, state, pool), "/v1/route", question)
+        explained = door.post(_place(context, state, pool), "/v1/route", question)
         _show(explained, None if json else tables.decision(explained))
 
 
@@ -177,13 +205,13 @@ def crds() -> None:
 application.command()(train)
 
 
-def _url(context: typer.Context, state: Path | None, pool: str | None) -> str:
+def _place(context: typer.Context, state: Path | None, pool: str | None) -> door.Place:
     session = the_session(context.obj.folders(state))
     names = [place.name for place in session.pools]
     chosen = [place for place in session.pools if pool in (None, place.name)]
     if len(chosen) != 1:
         raise typer.BadParameter(f"name one of the pools that run with --pool: {', '.join(names)}")
-    return chosen[0].url
+    return door.Place(chosen[0].url, context.obj.api_key)
 
 
 def _without_none(document: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastserve.errors import LocalError
@@ -10,10 +11,21 @@ from fastserve.errors import LocalError
 SECONDS = 600.0
 
 
-def post(url: str, path: str, document: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Place:
+    """A pool's door, and the key to show there; empty for none."""
+
+    url: str
+    api_key: str = field(default="", repr=False)
+
+
+def post(place: Place, path: str, document: dict[str, Any]) -> dict[str, Any]:
     """POST a JSON document; raises LocalError with the door's own words."""
-    body = json.dumps(document).encode()
-    request = urllib.request.Request(f"{url}{path}", body, {"content-type": "application/json"})  # noqa: S310
+    body, url = json.dumps(document).encode(), place.url
+    headers = {"content-type": "application/json"}
+    if place.api_key:
+        headers["authorization"] = f"Bearer {place.api_key}"
+    request = urllib.request.Request(f"{url}{path}", body, headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
             return dict(json.load(answer))

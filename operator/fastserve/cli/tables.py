@@ -48,7 +48,7 @@ def _cells(member: MemberRow) -> list[RenderableType]:
     return [
         name,
         Text(_phase(member), style=STYLES.get(member.phase, "")),
-        member.version[:7],
+        ", ".join(version[:7] for version in member.version.split(", ")),
         _ranks(member),
         f"{member.memory_bytes / GIB:.1f} GiB" if member.memory_bytes else "",
         f"{member.wait_p95_seconds * 1000:.1f} ms",
@@ -80,7 +80,9 @@ def _reasons(pool: PoolOverview) -> list[Text]:
         for member in pool.members
         if member.phase != "Ready" and member.because
     ]
-    return of_pool + of_members
+    of_versions = {member.sub_model: member.exchange for member in pool.members if member.exchange}
+    told = [Text(f"{name}: {exchange}", style="cyan") for name, exchange in of_versions.items()]
+    return of_pool + of_members + told
 
 
 def answer(document: dict[str, Any], most: int = 5) -> RenderableType:

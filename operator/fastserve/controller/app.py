@@ -98,7 +98,7 @@ class Operator:
     async def _act(self, cluster: KubeCluster) -> None:
         announcer = Announcer(cluster, self._settings.pod_name)
         reporter = Reporter(cluster, announcer, self._settings.objects.cluster_domain)
-        async with routers() as asker:
+        async with routers(self._settings.objects.state_seed) as asker:
             reconciler = Reconciler(cluster, asker, reporter, lambda: datetime.now(UTC))
 
             async def look(key: ObjectKey) -> Outcome:

@@ -10,7 +10,8 @@ from typing import Final
 import aiohttp
 from pydantic import ValidationError
 
-from fastserve.api.identity import ADMIN_PORT
+from fastserve.api.access import state_key
+from fastserve.api.identity import ADMIN_PORT, POOL_LABEL
 from fastserve.api.objects import Manifest
 from fastserve.api.state import RouterState
 
@@ -28,10 +29,14 @@ MAX_ROWS: Final = 1 << 20
 
 
 class RouterAsker:
-    """Reads the admin ports of pods; `port` is theirs."""
+    """Reads the admin ports of pods; `port` is theirs. `state_seed` is what the keys are made of that it
+    shows (api/access.py); the route table tells the routers of a pool which one is theirs."""
 
-    def __init__(self, client: aiohttp.ClientSession, port: int = ADMIN_PORT) -> None:
+    def __init__(
+        self, client: aiohttp.ClientSession, port: int = ADMIN_PORT, state_seed: bytes = b""
+    ) -> None:
         self._client = client
+        self._seed = state_seed
         self._port = port
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -80,6 +85,7 @@ class RouterAsker:
                 self._turns,
                 self._client.get(
                     f"http://{host}:{self._port}{path}",
+                    headers=self._key_for(pod),
                     timeout=aiohttp.ClientTimeout(total=seconds),
                     allow_redirects=False,
                 ) as answer,
@@ -91,6 +97,11 @@ class RouterAsker:
         except (aiohttp.ClientError, TimeoutError) as error:
             self._note(pod, f"{path}: {error or 'no answer in time'}", logging.DEBUG)
             return None
+
+    def _key_for(self, pod: Manifest) -> dict[str, str]:
+        metadata = pod["metadata"]
+        pool = f"{metadata['namespace']}/{(metadata.get('labels') or {}).get(POOL_LABEL, '')}"
+        return {"authorization": f"Bearer {state_key(self._seed, pool)}"}
 
     async def _whole(self, pod: Manifest, answer: aiohttp.ClientResponse, most: int) -> bytes | None:
         body = bytearray()
@@ -123,8 +134,8 @@ def _is_unready(pod: Manifest) -> bool:
 
 
 @asynccontextmanager
-async def routers() -> AsyncIterator[RouterAsker]:
+async def routers(state_seed: bytes = b"") -> AsyncIterator[RouterAsker]:
     """A RouterAsker for as long as the block lasts. It keeps no connections: pods come and go."""
     connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
     async with aiohttp.ClientSession(connector=connector) as client:
-        yield RouterAsker(client)
+        yield RouterAsker(client, state_seed=state_seed)

@@ -1,6 +1,7 @@
 """What the operator's process is told by its environment: read once, at the start."""
 
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ def settings_from(environment: Mapping[str, str]) -> OperatorSettings:
                 prometheus_namespace=read.text("FASTSERVE_PROMETHEUS_NAMESPACE", ""),
             ),
             cluster_domain=read.text("FASTSERVE_CLUSTER_DOMAIN", "cluster.local"),
+            # Kept nowhere: another process of ours tells routers of its own keys (decision 13).
+            state_seed=secrets.token_bytes(32),
         ),
         namespace=namespace,
         pod_name=read.text("FASTSERVE_POD_NAME", f"{socket.gethostname()}-{os.getpid()}"),

@@ -49,7 +49,7 @@ def _sources(observed: Observed, plan: ObjectPlan) -> Iterator[tuple[Manifest, R
     for _, pod in sorted(observed.pods.items()):
         state = observed.states.get(pod["metadata"]["uid"])
         is_standby = (pod["metadata"].get("labels") or {}).get(ROLE_LABEL) == naming.STANDBY
-        if state is not None and is_standby and state.table_digest == plan.table_digest != "":
+        if state is not None and is_standby and plan.is_read_by(state):
             yield pod, state
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastserve.api.engine import EngineConfig, EngineReport, RankReport
 from fastserve.engine.devices import Placement, count_present, place, visible_entries
-from fastserve.engine.memory import resident_bytes
+from fastserve.engine.memory import host_memory, resident_bytes
 from fastserve.engine.messages import Message, error_of
 from fastserve.engine.ranks import RankProcesses, spawn
 from fastserve.errors import FastServeError
@@ -87,8 +87,11 @@ class RankGroup:
     def report(self) -> EngineReport:
         """What is so, now. Safe from any thread."""
         state = self._state
+        free, total = host_memory()
         return replace(
             state,
+            host_free_bytes=free,
+            host_total_bytes=total,
             bytes_done=sum(done for done, _ in list(self._progress.values())),
             bytes_total=sum(total for _, total in list(self._progress.values())),
             ranks=tuple(

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from fastserve.local.documents import Launch, RunningProcess, Session
+from fastserve.local.exchanging import exchange_versions
 from fastserve.local.files import write_whole
 from fastserve.local.supervisor import Supervisor
 
@@ -27,9 +28,11 @@ async def supervise(launch: Launch, session_file: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     supervisor = Supervisor(launch, os.environ, write)
     write(supervisor.processes())
+    exchanging = asyncio.create_task(exchange_versions(launch.pools))
     try:
         await supervisor.run(stop)
     finally:
+        exchanging.cancel()
         session_file.unlink(missing_ok=True)  # noqa: ASYNC240 - nothing else runs any more
 
 

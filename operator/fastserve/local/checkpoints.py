@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from fastserve.api.uris import path_of
@@ -16,6 +17,21 @@ def read_facts(storage_uri: str) -> CheckpointFacts:
     folder = path_of(storage_uri)
     try:
         return _facts(folder)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+
+
+def read_custom_facts(storage_uri: str) -> CheckpointFacts:
+    """Facts of a Triton model folder of the user's own: no config.json to cut by; all files count as weights.
+    Raises CheckpointError where there is none, or it cannot be read."""
+    folder = path_of(storage_uri)
+    if not folder.is_dir():
+        raise CheckpointMissing(f"no model folder at {folder}: write or copy one there")
+    try:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = "\n".join(str(path.relative_to(folder)) for path in files)
+        digest = hashlib.sha256(names.encode() + _hashes(files))
+        return CheckpointFacts({}, digest.hexdigest(), sum(file.stat().st_size for file in files))
     except OSError as error:
         raise CheckpointError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
 
@@ -50,8 +66,14 @@ def _digest(folder: Path, weights: list[Path]) -> str:
             return str(json.loads(artefact.read_text())["digest"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{artefact} does not tell a digest: {error!r}") from error
-    digest = hashlib.sha256()
-    for file in [folder / "config.json", folder / "tokenizer.json", *weights]:
+    files = [folder / "config.json", folder / "tokenizer.json", *weights]
+    return hashlib.sha256(_hashes(files)).hexdigest()
+
+
+def _hashes(files: Iterable[Path]) -> bytes:
+    """SHA-256 of each file, one after the other."""
+    hashes = []
+    for file in files:
         with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+            hashes.append(hashlib.file_digest(content, "sha256").digest())
+    return b"".join(hashes)

@@ -1,4 +1,5 @@
-"""The two files of a running `fastserve up`: what to start (`launch.json`) and what runs (`session.json`)."""
+"""The files of a running `fastserve up`: what to start (`launch.json`) and what runs (`session.json`); and of
+each pool what is wanted (`wanted.json`) and how its versions are exchanged (`exchanges.json`)."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from fastserve.api.meta import Document
+from fastserve.api.routes import RouteTable
+from fastserve.api.versions import RolloutPolicy
 
 CRASHES = 4
 """Quick deaths in a row after which nobody waits for a process any more; it is still started again."""
@@ -50,12 +53,54 @@ class RejectedMember(Document):
     message: str
 
 
+class AccessFolders(Document):
+    """Where the files of the Secrets lie that a pool's routers read; nothing where the pool names none."""
+
+    keys: Path | None = None
+    certificate: Path | None = None
+    client_ca: Path | None = None
+
+
+class WantedPool(Document):
+    """What the files ask of one pool. Written by `up` and `apply`, read by the session's process."""
+
+    table: RouteTable
+    """With the wanted versions as targets."""
+    policies: dict[str, RolloutPolicy]
+    """How versions are exchanged, by sub-model."""
+    shape: dict[str, tuple[str, ...]]
+    """Instances, and the GPUs of each: what processes are made from."""
+    access: AccessFolders = Field(default_factory=AccessFolders)
+    """Keys and certificates, of which routers hear at their start."""
+
+    def replicas(self, sub_model: str) -> int:
+        return sum(instance.rpartition("-")[0] == sub_model for instance in self.shape)
+
+
+class ExchangeNote(Document):
+    """How one sub-model stands between its versions."""
+
+    phase: str
+    """Rest, HotSwap, Canary, Returning, Paused or Refused."""
+    because: str
+
+
+class Exchanges(Document):
+    """What the session's process decided last, by sub-model."""
+
+    members: dict[str, ExchangeNote] = Field(default_factory=dict)
+
+
 class PoolPlace(Document):
     """One pool of the session."""
 
     name: str
+    folder: Path = Path()
+    """Where its route table and the files beside it lie."""
     routers: tuple[RouterPlace, ...]
     rejected: tuple[RejectedMember, ...] = ()
+    scheme: str = "http"
+    """What its data ports speak: http or https."""
 
     @property
     def door(self) -> RouterPlace:
@@ -64,7 +109,7 @@ class PoolPlace(Document):
 
     @property
     def url(self) -> str:
-        return f"http://{self.door.data}"
+        return f"{self.scheme}://{self.door.data}"
 
 
 class Launch(Document):
@@ -72,6 +117,10 @@ class Launch(Document):
 
     pools: tuple[PoolPlace, ...]
     processes: tuple[ProcessSpec, ...]
+    engine_python: str = ""
+    """Interpreter of the ranks."""
+    stub_paths: tuple[str, ...] = ()
+    """First on sys.path in Triton's Python stub."""
 
 
 class RunningProcess(Document):

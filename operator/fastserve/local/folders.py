@@ -32,6 +32,10 @@ class Folders:
     def session_file(self) -> Path:
         return self.state / "session.json"
 
+    def pool(self, name: str) -> Path:
+        """What the processes of one pool read."""
+        return self.state / "pools" / name
+
     @property
     def logs(self) -> Path:
         return self.state / "logs"

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from fastserve.api.meta import Document, LoadProgress
 from fastserve.api.state import RankState, RouterState
-from fastserve.local.documents import PoolPlace, RouterPlace, Session
+from fastserve.local.documents import ExchangeNote, PoolPlace, RouterPlace, Session
+from fastserve.local.pool_files import read_exchanges, shown_state_key
+from fastserve.planning.versions.words import Phase
 
 HOPELESS = ("FailedToLoad", "Crashing", "Rejected")
 """Phases that waiting will not end soon."""
@@ -29,6 +31,9 @@ class MemberRow(Document):
     """Ready, Starting, Loading, FailedToLoad, Crashing, Down or Rejected."""
     because: str = ""
     version: str = ""
+    """Of the weights that answer; two while one takes the other's place."""
+    exchange: str = ""
+    """How one version takes another one's place, or why it does not; empty at rest."""
     load: LoadProgress | None = None
     load_seconds: float = 0.0
     ranks: tuple[RankState, ...] = ()
@@ -90,9 +95,10 @@ def supervisor_of(session: Session) -> psutil.Process | None:
 
 def look(session: Session) -> Overview:
     """Ask every router for its state, all at once, and join the answers."""
-    places = [router for pool in session.pools for router in pool.routers]
+    places = [(router, pool.folder) for pool in session.pools for router in pool.routers]
     with ThreadPoolExecutor(max_workers=max(1, min(16, len(places)))) as threads:
-        states = dict(zip((p.instance for p in places), threads.map(_state, places), strict=True))
+        asked = threads.map(lambda one: _state(*one), places)
+        states = dict(zip((place.instance for place, _ in places), asked, strict=True))
     memory = {process.name: _memory(process.pid) for process in session.processes}
     return overview(session, states, memory)
 
@@ -113,8 +119,11 @@ def _pool(
         MemberRow(sub_model=member.name, phase="Rejected", because=f"{member.reason}: {member.message}")
         for member in pool.rejected
     )
+    notes = read_exchanges(pool.folder).members
     served = tuple(
-        _member(session, place, states.get(place.instance), memory)
+        _member(session, place, states.get(place.instance), memory).model_copy(
+            update={"exchange": _exchange(notes.get(place.member), states.get(place.instance))}
+        )
         for place in pool.routers
         if place.member is not None
     )
@@ -156,7 +165,7 @@ def _member(
         instance=place.instance,
         phase="Crashing" if crashing and not state.ready else _phase(state),
         because="" if state.ready else crashing or state.because,
-        version=model.version if model else "",
+        version=_version(state),
         load=model.load if model else None,
         load_seconds=model.load_seconds if model else 0.0,
         ranks=model.ranks if model else (),
@@ -167,6 +176,20 @@ def _member(
         failures=queue.failures,
         restarts=restarts + (model.restarts if model else 0),
     )
+
+
+def _exchange(note: ExchangeNote | None, state: RouterState | None) -> str:
+    if note is None or note.phase == Phase.REST:
+        return ""
+    swap = state.swap if state is not None else None
+    return note.because + (f" ({swap.phase}: {swap.because})" if swap is not None else "")
+
+
+def _version(state: RouterState) -> str:
+    active = sorted((one for one in state.versions if one.active), key=lambda one: -one.share)
+    if active:
+        return ", ".join(one.version or one.digest[:12] for one in active)
+    return state.model.version if state.model else ""
 
 
 def _crashing(session: Session, *names: str) -> str:
@@ -185,16 +208,22 @@ def _phase(state: RouterState) -> str:
     return {"Loaded": "Down"}.get(phase, "Loading")
 
 
-def _state(place: RouterPlace) -> RouterState | None:
+def _state(place: RouterPlace, folder: Path) -> RouterState | None:
     try:
-        with urllib.request.urlopen(f"http://{place.admin}/v1/state", timeout=STATE_SECONDS) as answer:
+        shown = {"authorization": shown_state_key(folder)}
+        request = urllib.request.Request(f"http://{place.admin}/v1/state", headers=shown)
+        with urllib.request.urlopen(request, timeout=STATE_SECONDS) as answer:  # noqa: S310
             return RouterState.model_validate(json.load(answer))
     except (OSError, ValueError, urllib.error.URLError):
         return None
 
 
 def _memory(pid: int | None) -> int:
+    """With its children, since the supervisor sees a Triton's warden; theirs are told apart."""
+    if pid is None:
+        return 0
     try:
-        return int(psutil.Process(pid).memory_info().rss) if pid else 0
+        process = psutil.Process(pid)
+        return sum(int(one.memory_info().rss) for one in (process, *process.children()))
     except psutil.NoSuchProcess:
         return 0

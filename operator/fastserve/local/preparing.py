@@ -8,9 +8,10 @@ from fastserve.api.identity import digest_of
 from fastserve.api.manifests import ManifestErrors, Manifests, Problem, check_set, parse, resolve_uris
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.routes import Meaning
-from fastserve.api.submodel import SubModel
+from fastserve.api.submodel import EngineType, SubModel
 from fastserve.errors import CheckpointError, InvalidSpec, LocalError
-from fastserve.local.checkpoints import read_facts
+from fastserve.local.checkpoints import read_custom_facts, read_facts
+from fastserve.local.documents import AccessFolders, WantedPool
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
 from fastserve.planning.plan import PoolPlan, plan, what_is_left
@@ -58,16 +59,32 @@ def read(paths: Sequence[Path]) -> Wanted:
     return _wanted(parts)
 
 
-def plans_for(wanted: Wanted, environment: Environment, machine: Machine) -> list[PoolPlan]:
-    """One plan for each pool; later pools get what the earlier ones leave of the machine.
+@dataclass(frozen=True)
+class PlannedPool:
+    """A pool's plan, and what it asks of the process that advances exchanges."""
 
-    Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory.
-    """
-    home = EngineHome(
+    plan: PoolPlan
+    wanted: WantedPool
+
+
+def engine_home(environment: Environment) -> EngineHome:
+    """Where the engine lies that was installed."""
+    return EngineHome(
         python=str(environment.engine_python),
         stub_paths=(str(environment.triton.stub_packages), str(environment.package)),
     )
-    plans: list[PoolPlan] = []
+
+
+def plans_for(
+    wanted: Wanted, home: EngineHome, machine: Machine, secrets: Path | None = None
+) -> list[PlannedPool]:
+    """One plan for each pool; later pools get what the earlier ones leave of the machine. `secrets` holds a
+    folder for each Secret.
+
+    Raises InvalidSpec for a pool that cannot be, and LocalError where the machine has too little memory or a
+    Secret has no folder.
+    """
+    plans: list[PlannedPool] = []
     for pool in wanted.pools:
         members = wanted.members_of(pool)
         facts = {member.metadata.name: _facts(member) for member in members}
@@ -79,8 +96,37 @@ def plans_for(wanted: Wanted, environment: Environment, machine: Machine) -> lis
                 " or replicas, or end something else."
             )
         machine = what_is_left(machine, made)
-        plans.append(made)
+        plans.append(PlannedPool(made, _asked_of(made, members, access_folders(pool, secrets))))
     return plans
+
+
+def _asked_of(made: PoolPlan, members: Sequence[SubModel], access: AccessFolders) -> WantedPool:
+    served = {member.name for member in made.table.members}
+    return WantedPool(
+        table=made.table,
+        policies={m.metadata.name: m.spec.rollout for m in members if m.metadata.name in served},
+        shape={instance.name: instance.layout.gpus for instance in made.instances},
+        access=access,
+    )
+
+
+def access_folders(pool: ModelPool, secrets: Path | None) -> AccessFolders:
+    """Raises LocalError, naming the folder, where a Secret that the pool names has none."""
+    auth, tls = pool.spec.router.auth, pool.spec.router.tls
+    return AccessFolders(
+        keys=_secret(secrets, auth.secret_name) if auth else None,
+        certificate=_secret(secrets, tls.secret_name) if tls else None,
+        client_ca=_secret(secrets, tls.client_ca_secret_name) if tls and tls.client_ca_secret_name else None,
+    )
+
+
+def _secret(secrets: Path | None, name: str) -> Path:
+    if secrets is None or not (secrets / name).is_dir():
+        place = f"{secrets / name} is no folder" if secrets else "there is no --secrets FOLDER"
+        raise LocalError(
+            f"The pool names the Secret {name}, but {place}. Each entry is a file in FOLDER/{name}."
+        )
+    return (secrets / name).resolve()
 
 
 def _text(file: Path) -> str:
@@ -114,8 +160,9 @@ def _folder(file: str) -> str:
 
 
 def _facts(member: SubModel) -> CheckpointFacts | CheckpointError:
+    read = read_custom_facts if member.spec.engine.type is EngineType.CUSTOM else read_facts
     try:
-        return read_facts(member.spec.model.storage_uri)
+        return read(member.spec.model.storage_uri)
     except CheckpointError as error:
         return error
 

@@ -19,7 +19,7 @@ from fastserve.local.launching import Ground, launch
 from fastserve.local.machine import this_machine
 from fastserve.local.overview import read_session, supervisor_of
 from fastserve.local.ports import door_ports
-from fastserve.local.preparing import plans_for, read
+from fastserve.local.preparing import engine_home, plans_for, read
 from fastserve.local.supervisor import KILL_AFTER, die_with_parent
 
 START_SECONDS = 10.0
@@ -36,6 +36,8 @@ class StartOptions:
     torch_backend: str = ""
     visible_devices: str | None = None
     detach: bool = False
+    secrets: Path | None = None
+    """Folder with one folder for each Secret that a pool's spec.router names."""
 
 
 def start(options: StartOptions, say: Say) -> Session:
@@ -58,7 +60,8 @@ def _start(options: StartOptions, say: Say) -> Session:
     installer = Installer(options.folders, say, options.torch_backend, options.triton)
     environment = installer.everything()
     say("Planning")
-    plans = plans_for(wanted, environment, this_machine(options.visible_devices))
+    machine = this_machine(options.visible_devices)
+    plans = plans_for(wanted, engine_home(environment), machine, options.secrets)
     launch(plans, Ground(environment, options.folders), options.port)
     say("Starting")
     return _hand_over(options)

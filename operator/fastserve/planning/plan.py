@@ -18,7 +18,7 @@ from fastserve.api.submodel import SubModel
 from fastserve.errors import CheckpointError, DeviceMissing, FastServeError, InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, Machine, Surroundings
 from fastserve.planning.memory import ROUTER_BYTES, instance_bytes, shortfall
-from fastserve.planning.routes import Accepted, EngineSetting, route_table
+from fastserve.planning.routes import Accepted, EngineSetting, member_of, route_table
 from fastserve.planning.sharding import ShardLayout, shard_layout
 
 
@@ -30,6 +30,10 @@ class Instance:
     replica: int
     layout: ShardLayout
     estimated_bytes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.sub_model}-{self.replica}"
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,9 @@ def plan(pool: ModelPool, sub_models: Sequence[SubModel], surroundings: Surround
         decision = _with_member(decision, member, surroundings)
     ranks = sum(instance.layout.ranks for instance in decision.instances)
     threads = max(1, surroundings.machine.cpus // max(1, ranks))
+    setting = EngineSetting(surroundings.home, threads)
     return PoolPlan(
-        table=route_table(pool, decision.accepted, EngineSetting(surroundings.home, threads)),
+        table=route_table(pool, [member_of(one, pool.spec.task, setting) for one in decision.accepted]),
         instances=decision.instances,
         rejected=dict(decision.rejected),
         because=_sentence(decision, ranks, threads),

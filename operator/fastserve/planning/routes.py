@@ -1,11 +1,21 @@
 """The route table of a pool: who its members are, what they are about, what their pods are to load."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fastserve.api.access import key_digest, state_key
 from fastserve.api.identity import digest_of, triton_model_name
-from fastserve.api.modelpool import ModelPool, Task
-from fastserve.api.routes import MAX_TABLE_BYTES, EngineTarget, Meaning, Member, RouteTable, Target
+from fastserve.api.modelpool import ModelPool, Router, Task
+from fastserve.api.routes import (
+    MAX_TABLE_BYTES,
+    EngineTarget,
+    Meaning,
+    Member,
+    Resilience,
+    RouteTable,
+    TableAccess,
+    Target,
+)
 from fastserve.api.submodel import Delivery, EngineType, SubModel
 from fastserve.api.uris import plan_source
 from fastserve.errors import InvalidSpec
@@ -39,13 +49,10 @@ class EngineSetting:
     threads_per_rank: int
 
 
-def route_table(
-    pool: ModelPool, accepted: Sequence[Accepted], setting: EngineSetting, kept: Sequence[Member] = ()
-) -> RouteTable:
-    """The table, members by name; `kept` are members as an older table has them. Raises InvalidSpec where
-    it is larger than its carrier takes."""
+def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = b"") -> RouteTable:
+    """The table, members by name. With `state_seed` routers that ask for keys know the key that is made of it
+    (api/access.py). Raises InvalidSpec where it is larger than its carrier takes."""
     spec = pool.spec
-    members = [*(member_of(one, spec.task, setting) for one in accepted), *kept]
     table = RouteTable(
         pool=pool.metadata.name,
         generation=pool.metadata.generation,
@@ -55,10 +62,25 @@ def route_table(
         deadline_millis=spec.combination.deadline_millis,
         min_members=spec.combination.min_members,
         limits=spec.router.limits,
+        tenants=spec.router.tenants,
+        resilience=_resilience(spec.router),
+        access=_access(pool, state_seed),
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)
     return table
+
+
+def _resilience(router: Router) -> Resilience:
+    return Resilience(retries=router.retries, hedging=router.hedging, ejection=router.ejection)
+
+
+def _access(pool: ModelPool, state_seed: bytes) -> TableAccess:
+    router = pool.spec.router
+    if router.auth is None or not state_seed:
+        return TableAccess(audit=router.audit)
+    key = state_key(state_seed, f"{pool.metadata.namespace}/{pool.metadata.name}")
+    return TableAccess(audit=router.audit, operator_digest=key_digest(key.encode()))
 
 
 def _check_size(table: RouteTable) -> None:
@@ -81,7 +103,16 @@ def member_of(one: Accepted, task: Task, setting: EngineSetting) -> Member:
         meaning=_meaning(one),
         target=_target(one, task, setting),
         max_concurrency=BATCHES_IN_TRITON * spec.engine.max_batch_size,
+        generation=one.sub_model.metadata.generation,
+        asked=_asked(one.sub_model),
     )
+
+
+def _asked(sub_model: SubModel) -> str:
+    """Identity of the spec but for its replicas. Without defaults: a newer FastServe with one more field asks
+    for nothing new."""
+    spec = sub_model.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return digest_of({key: value for key, value in spec.items() if key != "replicas"})
 
 
 def _meaning(one: Accepted) -> Meaning:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastserve.api.families import check_degree
-from fastserve.api.submodel import SubModelSpec
+from fastserve.api.submodel import EngineType, SubModelSpec
 from fastserve.errors import DeviceMissing, InvalidSpec
 from fastserve.planning.facts import CheckpointFacts
 
@@ -64,6 +64,8 @@ def shard_layout(
 
 
 def _check_degree(spec: SubModelSpec, checkpoint: CheckpointFacts) -> None:
+    if spec.engine.type is EngineType.CUSTOM:
+        return  # one rank, by the spec, and no config.json
     try:
         check_degree(checkpoint.config, spec.parallelism.tensor)
     except (KeyError, TypeError, ValueError) as error:

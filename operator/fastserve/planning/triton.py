@@ -1,7 +1,7 @@
 """Triton's model folder and Triton's command line. Tried with Triton 2.51 (24.10)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -94,6 +94,12 @@ class ServerPlace:
     exit_timeout_seconds: int = 10
     stub_timeout_seconds: int = 60
     """How long the stub's process may take to come up; loading the weights is not part of it."""
+
+
+def warden_arguments(socket: str, regions: str, server: Sequence[str]) -> tuple[str, ...]:
+    """The warden's arguments (engine/warden.py): where it is asked, how Triton's shared memory is named, and
+    the command line of Triton."""
+    return (f"--socket={socket}", f"--regions={regions}", "--", *server)
 
 
 def server_arguments(place: ServerPlace) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Exit codes: 0 after a drain, 2 for settings or an encoder that cannot be used, 3
 import argparse
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,12 @@ async def api_of(settings: RouterSettings) -> AsyncIterator[Reads | None]:
         yield reads
 
 
+def allow_connections() -> None:
+    """Every connection is an open file, and shells allow 1024 where the kernel would many more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fastserve.router", description=__doc__)
     given = parser.add_mutually_exclusive_group(required=True)
@@ -63,6 +70,7 @@ def main() -> int:
             else read_settings(arguments.settings)
         )
         log_to_stderr(settings.instance)
+        allow_connections()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except PortTaken as error:

@@ -11,15 +11,21 @@ from typing import Any
 
 from fastserve.cluster.port import Reads
 from fastserve.errors import LocalError
-from fastserve.router.doors import HOP_HEADER, DataDoor
+from fastserve.router import audit
+from fastserve.router.access import Access
+from fastserve.router.caller import HOP_HEADER
+from fastserve.router.doors import DataDoor
 from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, TableKeeper
+from fastserve.router.keys import Role
+from fastserve.router.listening import BACKLOG, Listener
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import ModelPlaces
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
+from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
 from fastserve.router.sidecar import Sidecar, SidecarParts
@@ -27,14 +33,13 @@ from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
 from fastserve.router.triton import TritonControl, TritonInference
+from fastserve.router.vigil import Vigil
 
 DEFAULT_MAX_BODY = 1024 * 1024
 """Until the route table says."""
 ADMIN_MAX_BODY = 64 * 1024
 HOP_HEADROOM = 16 * 1024
 """What was admitted at the door must fit when it goes on as tensors: a header and four bytes a text."""
-BACKLOG = 1024
-SWEEP_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -90,46 +95,62 @@ class Router:
         self._metrics = Metrics()
         self._encoder = EncoderService(encoder)
         self._triton = TritonInference(settings.triton_http) if settings.triton_http else None
-        peers = Peers(settings.instance, self._metrics.healthy)
+        self._access = Access(settings)
+        peers = Peers(settings.instance, self._metrics.healthy, self._access.tls)
         self.pool = Pool(settings.pool, self._own(), peers)
         self.sidecar = self._make_sidecar(control)
+        self._reviver = self._make_reviver(control)
         self._sources = sources_of(settings, reads)
         self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
         self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
-        door = DataDoor(self.pool, self._encoder, self._metrics)
-        self.data = HttpServer(door.handle, self._max_body)
-        self._metrics.count_in_flight(lambda: float(self.data.in_flight))
+        door = DataDoor(self.pool, self._encoder, self._metrics, self._access.guard)
+        self.data = HttpServer(door.handle, self._max_body, self._refused)
+        self._count_what_the_data_port_has()
         times = DrainTimes(settings.quiet_seconds, settings.drain_seconds)
         self._drain = Drain(self.data, self.pool.own, times)
         path = settings.drain_socket
         self._drain_door = DrainDoor(path, self._drain) if path is not None else None
         parts = AdminParts(
-            settings.instance, self.pool, self.sidecar, self._metrics, door, self.data, self._prototypes
+            settings.instance,
+            self.pool,
+            self.sidecar,
+            self._metrics,
+            door,
+            self.data,
+            self._prototypes,
+            self._access,
+            self._reviver,
         )
-        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY)
+        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
         self._make_folders()
         self._table.look()
         loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(self.data.connection, sock=doors.data, backlog=BACKLOG),
-            await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG),
-        ]
+        data = Listener(doors.data, self.data.connection)
+        admin = await loop.create_server(self.admin.connection, sock=doors.admin, backlog=BACKLOG)
         try:
+            await self._open(data)
             if self._drain_door is not None:
                 await self._drain_door.open()
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop_of) for loop_of in self._loops()]
+                loops = [*self._loops(), self._access.run(data.secure)]
+                tasks = [group.create_task(loop_of) for loop_of in loops]
                 await self.stopping.wait()
                 await self._drain.run()
                 for task in tasks:
                     task.cancel()
         finally:
-            for server in servers:
-                server.close()
+            data.close()
+            admin.close()
             await self._close()
+
+    async def _open(self, data: Listener) -> None:
+        """Where TLS is wanted, callers wait for a certificate; nobody is served without."""
+        await self._access.look(data.secure)
+        if self._access.tls is None:
+            await data.open()
 
     def _make_folders(self) -> None:
         """Triton, which starts when this router answers, wants its repository to be there, and the engine the
@@ -145,19 +166,23 @@ class Router:
             self._prototypes.run(),
             peers.watch(self._sources.peers),
             peers.probe(),
-            self._sweep(),
             *(loop() for loop in self._sources.loops),
         ]
         if self.sidecar is not None and self.pool.own is not None:
-            loops += [self.sidecar.run(), self.pool.own.watch()]
+            loops += [self.sidecar.run(), self._vigil(self.pool.own)]
+        if self._reviver is not None:
+            loops.append(self._reviver.run())
         return loops
 
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.data.sweep(loop.time())
-            self.admin.sweep(loop.time())
+    async def _vigil(self, own: OwnReplica) -> None:
+        if self._triton is not None:
+            await Vigil(own, self._triton, self._metrics).run()
+
+    def _count_what_the_data_port_has(self) -> None:
+        data = self.data
+        self._metrics.count_in_flight(lambda: float(data.in_flight))
+        self._metrics.count_connections("unasked", lambda: float(len(data.unasked)))
+        self._metrics.count_connections("asked", lambda: float(len(data.connections) - len(data.unasked)))
 
     async def _close(self) -> None:
         self.data.close_connections()
@@ -188,6 +213,8 @@ class Router:
         )
         parts = SidecarParts(
             member=own.member,
+            instance=settings.instance,
+            drain_seconds=settings.drain_seconds,
             repository=Path(settings.repository_path),
             places=ModelPlaces(
                 Path(settings.run_path),
@@ -201,20 +228,40 @@ class Router:
         )
         return Sidecar(parts)
 
+    def _make_reviver(self, control: TritonControl | None) -> Reviver | None:
+        settings, own, triton = self._settings, self.pool.own, self._triton
+        if own is None or triton is None or control is None:
+            return None
+        if settings.repository_path is None or settings.warden_socket is None:
+            return None
+        repository, warden = Path(settings.repository_path), Path(settings.warden_socket)
+        return Reviver(ReviverParts(own, triton, control, repository, warden, self._metrics))
+
     def _revoke_drain(self) -> None:
         """A drain that Triton's end asked for is over when Triton is back; one by SIGTERM never is."""
         if not self.stopping.is_set():
             self._drain.revoke()
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
+        if self._access.guard is not None:
+            self._access.guard.operator_digest = snapshot.table.access.operator_digest
         limits = snapshot.table.limits
+        self.data.max_connections = limits.max_connections
         self._encoder.max_waiting = limits.max_queue
         own = self.pool.own
         member = snapshot.members.get(own.member) if own else None
         if own is not None and member is not None:
             own.gate.resize(member.max_concurrency, limits.max_queue)
 
+    def _refused(self, reason: str) -> None:
+        self._metrics.refused(reason)
+        if self.pool.audited:
+            audit.refused(reason)
+
     def _max_body(self, headers: Mapping[bytes, bytes]) -> int:
+        """Raises Refusal for who shows no key: their bodies are not read."""
+        if self._access.guard is not None:
+            self._access.guard.admit(headers, Role.INFER)
         snapshot = self.pool.snapshot
         limit = snapshot.table.limits.max_request_bytes if snapshot else DEFAULT_MAX_BODY
         return limit + HOP_HEADROOM if HOP_HEADER in headers else limit

@@ -3,22 +3,31 @@ itself and travel together where they go to the same sub-model."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from fastserve.api.modelpool import Method
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
-from fastserve.router.answers import Refusal
+from fastserve.errors import (
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
+from fastserve.router.answers import Refusal, refusal_of
+from fastserve.router.caller import Caller
+from fastserve.router.calling import Calling, Missed
 from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.retrying import Fate
 from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
 from fastserve.router.wire import Decision
 
 Outputs = Mapping[str, MemberOutput | BackendError]
-OUTPUTS_OF_CLASSES = ("scores", "labels")
+MOST_OF_IT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +37,10 @@ class Ask:
     texts: tuple[str, ...]
     deadline: float
     request_id: str
+    caller: Caller
     top_k: int | None = None
     direct: str | None = None
+    fate: Fate = field(default_factory=Fate)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,18 +61,51 @@ class Asking:
         self._pool = pool
         self._encoder = encoder
         self._metrics = metrics
+        self._calling = Calling(pool, metrics)
 
     async def answer(self, ask: Ask) -> list[RowAnswer]:
         """An answer per text. Raises Refusal with the first text's reason that has none."""
-        try:
-            return await self._ask(ask, await self._choose_all(ask))
-        except BackendUnavailable:
-            # Whoever was asked is known to be gone now: choose once more among the others.
-            choices = await self._choose_all(ask)
+        choices = await self._choose_all(ask)
         try:
             return await self._ask(ask, choices)
         except BackendUnavailable as error:
-            raise Refusal("MemberUnavailable", str(error)) from error
+            # Whoever was asked is known to be gone now: choose once more among the others.
+            if not self._calling.may_choose_again(self._calls(ask, _rows_of(choices))):
+                raise refusal_of(error) from error
+            choices = await self._choose_all(ask)
+            if ask.fate.died and len(_rows_of(choices)) > 1:
+                raise refusal_of(error) from error  # once more is not of several
+        try:
+            return await self._ask(ask, choices)
+        except BackendUnavailable as error:
+            raise refusal_of(error) from error
+
+    async def direct(self, call: MemberCall) -> MemberOutput:
+        """What the one sub-model says that was named: nothing to choose, to combine or to leave out. Asked
+        again as often as `answer` asks. Raises Refusal, BackendError."""
+        try:
+            return await self._named(call)
+        except BackendUnavailable as error:
+            if not self._calling.may_choose_again([call]):
+                raise refusal_of(error) from error
+        try:
+            return await self._named(call)
+        except BackendUnavailable as error:
+            raise refusal_of(error) from error
+
+    async def _named(self, call: MemberCall) -> MemberOutput:
+        name = call.member
+        if not self._pool.is_ready(name):
+            raise no_choice(self._direct(name), self._pool.table().rules)
+        self._metrics.selections(name, "Direct").inc(len(call.texts))
+        said = await self._calling.call(call)
+        if isinstance(said, Missed):
+            said = await self._calling.once_more(said, call)
+        if isinstance(said, Missed):
+            raise too_few({name: said.error}, 0)
+        if said.labels and len(said.labels) != said.scores.shape[1]:
+            raise BackendError(f"{name} gave {said.scores.shape[1]} scores for {len(said.labels)} labels")
+        return said
 
     async def _choose_all(self, ask: Ask) -> list[Choice]:
         """As many at once as the encoder takes in one batch, so that one caller does not fill its queue."""
@@ -117,48 +161,53 @@ class Asking:
         return Choice(Outcome.SELECTED, {name: 1.0}, standing, 1.0, f"{name} was named by the caller")
 
     async def _ask(self, ask: Ask, choices: Sequence[Choice]) -> list[RowAnswer]:
-        rows: dict[str, list[int]] = {}
-        for index, choice in enumerate(choices):
-            for name in choice.weights:
-                rows.setdefault(name, []).append(index)
-        outputs = await self._fan_out(ask, rows)
+        rows = _rows_of(choices)
+        outputs = await self._fan_out(ask, choices, rows)
         places = {name: {row: at for at, row in enumerate(indices)} for name, indices in rows.items()}
         return [
             self._combine(ask, choice, outputs, {name: places[name][index] for name in choice.weights})
             for index, choice in enumerate(choices)
         ]
 
-    async def _fan_out(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> Outputs:
-        """Ask all at once. Every call ends at the deadline at the latest, so nothing else bounds them."""
+    async def _fan_out(
+        self, ask: Ask, choices: Sequence[Choice], rows: Mapping[str, Sequence[int]]
+    ) -> Outputs:
+        """Ask all at once, and once more what most of an answer hangs on. Every call ends at the deadline at
+        the latest, so nothing else bounds them."""
+        calls = self._calls(ask, rows)
+        said = await self._call_all(calls)
+        if any(isinstance(one, Missed) for one in said.values()):
+            tops = {top_missing(choice.weights, said) for choice in choices}
+            await self._once_more(said, [call for call in calls if call.member in tops])
+        return {name: one.error if isinstance(one, Missed) else one for name, one in said.items()}
+
+    def _calls(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> list[MemberCall]:
         texts = [text.encode() for text in ask.texts]
-        output = self._pool.table().output
-        names = OUTPUTS_OF_CLASSES if output == "scores" else (output,)
-        calls = [
-            MemberCall(name, tuple([texts[i] for i in indices]), ask.deadline, ask.request_id, names)
+        names = self._pool.table().outputs
+        return [
+            MemberCall(
+                name,
+                tuple([texts[i] for i in indices]),
+                ask.deadline,
+                ask.request_id,
+                names,
+                ask.caller,
+                ask.fate,
+            )
             for name, indices in rows.items()
         ]
+
+    async def _call_all(self, calls: Sequence[MemberCall]) -> dict[str, MemberOutput | Missed]:
         if len(calls) == 1:
-            return {calls[0].member: await self._call(calls[0])}
-        answers = await asyncio.gather(*(self._call(call) for call in calls))
+            return {calls[0].member: await self._calling.call(calls[0])}
+        answers = await asyncio.gather(*(self._calling.call(call) for call in calls))
         return {call.member: answer for call, answer in zip(calls, answers, strict=True)}
 
-    async def _call(self, call: MemberCall) -> MemberOutput | BackendError:
-        """Ask one replica; where it has gone, another one."""
-        replica = self._pool.replica(call.member)
-        if replica is None:
-            return BackendUnavailable(f"{call.member} is not ready")
-        try:
-            return await replica.infer(call)
-        except BackendUnavailable as error:
-            other = self._pool.replica(call.member, other_than=replica)
-            if other is None:
-                return error
-        except BackendError as error:
-            return error
-        try:
-            return await other.infer(call)
-        except BackendError as error:
-            return error
+    async def _once_more(self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall]) -> None:
+        for call in calls:
+            missed = said[call.member]
+            if isinstance(missed, Missed):
+                said[call.member] = await self._calling.once_more(missed, call)
 
     def _combine(self, ask: Ask, choice: Choice, outputs: Outputs, place: Mapping[str, int]) -> RowAnswer:
         table = self._pool.table().table
@@ -169,6 +218,23 @@ class Asking:
         # One that was named answers for itself: its own scores, whatever the pool would make of them.
         method = table.method if ask.direct is None else Method.BEST
         return RowAnswer(choice, decision_of(choice, ask), combine(method, arrived), said, place)
+
+
+def _rows_of(choices: Sequence[Choice]) -> dict[str, list[int]]:
+    """The texts that go to each sub-model."""
+    rows: dict[str, list[int]] = {}
+    for index, choice in enumerate(choices):
+        for name in choice.weights:
+            rows.setdefault(name, []).append(index)
+    return rows
+
+
+def top_missing(weights: Mapping[str, float], said: Mapping[str, MemberOutput | Missed]) -> str | None:
+    """Of those that did not answer the one with the most weight, where together they have most of it."""
+    missing = {name: weight for name, weight in weights.items() if isinstance(said[name], Missed)}
+    if sum(missing.values()) <= MOST_OF_IT * sum(weights.values()):
+        return None
+    return max(missing, key=lambda name: missing[name])
 
 
 def _arrived(choice: Choice, said: Outputs, place: Mapping[str, int]) -> list[Arrived]:
@@ -209,7 +275,9 @@ def too_few(said: Outputs, arrived: int) -> Exception:
     if any(isinstance(error, BackendTimeout) for error in errors.values()):
         return Refusal("DeadlineExceeded", text)
     if all(isinstance(error, BackendUnavailable) for error in errors.values()):
-        return BackendUnavailable(text)
+        lost = any(isinstance(error, BackendLost) for error in errors.values())
+        return BackendLost(text) if lost else BackendUnavailable(text)
     if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
-        return Refusal("QueueFull", text)
+        waits = (error.retry_after for error in errors.values() if isinstance(error, BackendOverloaded))
+        return Refusal("QueueFull", text, retry_after=max(waits))
     return Refusal("MembersFailed", text)

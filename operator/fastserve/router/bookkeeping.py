@@ -10,7 +10,7 @@ from fastserve.api.routes import Target
 from fastserve.errors import FastServeError
 from fastserve.router import loading
 from fastserve.router.model_files import ModelPlaces, found_files
-from fastserve.router.serving import Serving
+from fastserve.router.versions.trial import Serving
 
 Phase = Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"]
 ABSENT_SECONDS = 10.0
@@ -56,6 +56,12 @@ class Bookkeeping:
         self.dead_since, self.failed_bytes, self.checked = None, 0, ""
         return True
 
+    def take_stable(self, stable: Target | None) -> None:
+        """Beside a candidate, the stable version is the one to fall back on."""
+        known = self.spare.target.model_name if self.spare is not None else ""
+        if stable is not None and stable.model_name != known:
+            self.spare = Spare(stable)
+
     def is_about(self, target: Target | None) -> bool:
         """Whether what stands here is about this target, and not about one that was just exchanged."""
         return target is None or target.model_name == self.target[0]
@@ -69,7 +75,7 @@ class Bookkeeping:
         self.failures += 1
         reason = error.reason if isinstance(error, FastServeError) else "LoadFailed"
         self.retry_at = now + loading.backoff(self.failures, reason)
-        self.failure = Failure(reason=reason, message=str(error)[:MAX_MESSAGE], time=rfc3339(_now()))
+        self.failure = failure_of(reason, str(error))
         return self.failure
 
     def note_proved(self, target: Target, serving: Serving) -> None:
@@ -122,6 +128,11 @@ class Bookkeeping:
         time = rfc3339(datetime.fromtimestamp(report.last_error_time, UTC))
         message = report.last_error_message[:MAX_MESSAGE]
         return Failure(reason=report.last_error_reason, message=message, time=time)
+
+
+def failure_of(reason: str, message: str) -> Failure:
+    """A failure of this moment."""
+    return Failure(reason=reason, message=message[:MAX_MESSAGE], time=rfc3339(_now()))
 
 
 def _now() -> datetime:

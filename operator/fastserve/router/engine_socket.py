@@ -6,13 +6,13 @@ from pathlib import Path
 
 from fastserve.api.engine import EngineReport
 
-READ_SECONDS = 1.0
+READ_SECONDS = 0.75
 MAX_REPORT_BYTES = 1 << 20
 """A user's own code runs where the engine does, and could answer without end."""
 
 
 async def read_report(path: Path) -> EngineReport | None:
-    """What the engine says now; None where it does not answer within a second, or says too much."""
+    """What the engine says now; None where it does not answer in time, or says too much."""
     try:
         async with asyncio.timeout(READ_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path))
@@ -23,6 +23,19 @@ async def read_report(path: Path) -> EngineReport | None:
         return EngineReport.from_json(text.decode())
     except (OSError, TimeoutError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+async def is_gone(path: Path) -> bool:
+    """Whether who listened there has ended: the socket is still there, and nobody's."""
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            _, writer = await asyncio.open_unix_connection(str(path))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return False
 
 
 async def _read_all(reader: asyncio.StreamReader) -> bytes:

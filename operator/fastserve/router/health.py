@@ -1,10 +1,10 @@
 """Whether a backend may be asked. Pure: a state, an event and `now` in, the next state out.
 
     Unknown ──answered──▶ Healthy ──failed──▶ Suspect ──failed twice──▶ Ejected ──answered──▶ Healthy
-                             └────────────── unreachable ───────────────────▲
+                             └──────── unreachable, silent ──────────────▲
 
-Requests that were answered count as well as probes do, so that a busy backend is not probed. One that is
-idle is probed every two seconds, a suspect or ejected one four times a second, until it answers.
+Requests that were answered count as well as probes do, so that a busy backend is not probed. An ejected one
+is probed at once and then less and less often, until it answers.
 """
 
 from dataclasses import dataclass, replace
@@ -14,8 +14,10 @@ from fastserve.api.state import Health
 
 EJECT_AFTER = 3
 """Failures in a row."""
-IDLE_PROBE_SECONDS = 2.0
+IDLE_PROBE_SECONDS = 0.6
+"""Of an own Triton: with a second of silence before the verdict, a dead one is known within two."""
 SUSPECT_PROBE_SECONDS = 0.25
+BACKOFF = 1.5
 
 
 class Event(StrEnum):
@@ -26,6 +28,23 @@ class Event(StrEnum):
     """A request ran into its own deadline: no proof of anything, but a reason to look."""
     UNREACHABLE = "Unreachable"
     """Nobody listens, the connection broke, or the engine lost a rank."""
+    SILENT = "Silent"
+    """Who listens answers nothing at all any more: frozen, or dead behind a server that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, in seconds: at one that is idle, and at the most seldom at one that is ejected."""
+
+    idle: float = IDLE_PROBE_SECONDS
+    most: float = 2.0
+    """An ejected one that came back is to be seen soon."""
+
+
+OWN_PACE = Pace()
+PEER_PACE = Pace(idle=0.75, most=1.0)
+"""With the second that a peer has for its answer, one that is frozen is known within two. Peers tell of
+themselves without asking a model, so that looking costs nearly nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +60,38 @@ class HealthState:
         return self.health in ("Healthy", "Suspect")
 
 
-def step(state: HealthState, event: Event, now: float) -> HealthState:
+def step(state: HealthState, event: Event, now: float, pace: Pace = OWN_PACE) -> HealthState:
     """The state after an event at `now`, seconds of a clock that only goes forward."""
     if event is Event.ANSWERED:
-        return HealthState("Healthy", 0, now + IDLE_PROBE_SECONDS)
-    soon = now + SUSPECT_PROBE_SECONDS
-    if event is Event.UNREACHABLE:
-        return HealthState("Ejected", state.failures + 1, soon)
+        return HealthState("Healthy", 0, now + pace.idle)
+    if state.health == "Ejected":
+        # News of requests that were on their way when it went; only a probe's tells something new.
+        return state
     if event is Event.LATE:
         return replace(state, probe_at=min(state.probe_at, now))
     failures = state.failures + 1
-    if not state.ready:
-        return HealthState("Unknown" if state.health == "Unknown" else "Ejected", failures, soon)
-    return HealthState("Ejected" if failures >= EJECT_AFTER else "Suspect", failures, soon)
+    if event in (Event.UNREACHABLE, Event.SILENT):
+        # What failed while it was there says nothing of how long it will be gone.
+        failures = 1 if state.ready else failures
+        return HealthState("Ejected", failures, now + pause(failures, pace))
+    if state.ready and failures < EJECT_AFTER:
+        return HealthState("Suspect", failures, now + SUSPECT_PROBE_SECONDS)
+    failures = 1 if state.ready else failures
+    health: Health = "Unknown" if state.health == "Unknown" else "Ejected"
+    return HealthState(health, failures, now + pause(failures, pace))
+
+
+def pause(failures: int, pace: Pace) -> float:
+    """Seconds until the next probe after so many in vain: a quarter, and half as much again each time."""
+    return min(pace.most, SUSPECT_PROBE_SECONDS * BACKOFF ** min(failures - 1, 32))
+
+
+def spread(state: HealthState, now: float, draw: float) -> HealthState:
+    """The probe of one that is not ready, up to a quarter earlier by `draw` (from [0, 1)), so that those who
+    lost the same backend do not all look at it together."""
+    if state.ready:
+        return state
+    return replace(state, probe_at=now + (state.probe_at - now) * (1.0 - draw / 4.0))
 
 
 def probing(state: HealthState) -> HealthState:

@@ -22,8 +22,10 @@ STUBBORN = frozenset({"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "Not
 """Reasons that waiting does not mend, but somebody might at the source."""
 UNAUTHORIZED, UNAUTHORIZED_SECONDS = "Unauthorized", 60.0
 """A Secret that somebody puts right reaches the pod within about a minute, and no event tells of it."""
-SILENT_SECONDS = 1.5
+SILENT_SECONDS = 1.0
 """An engine whose socket does not answer for so long, while its model fails, is dead and is loaded anew."""
+GONE_SECONDS = 0.25
+"""The same where nobody listens at the socket any more; time for a probe to tell otherwise."""
 CUSTOM_SILENT_SECONDS = 10.0
 """The same for a model without such a socket, by its inferences alone."""
 
@@ -36,7 +38,9 @@ class Kind(StrEnum):
     DISCARD = "Discard"
     LOAD = "Load"
     PROVE = "Prove"
+    SHARE = "Share"
     SWITCH = "Switch"
+    LEAVE = "Leave"
     UNLOAD = "Unload"
     REMOVE = "Remove"
 
@@ -61,6 +65,11 @@ class Seen:
     those of them that nothing in Triton was loaded from. `checked` tells whether files that are only mounted
     were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
     loaded now: the one that was proved last, where its files are here.
+
+    Where the target is a candidate, `stable` is the version whose place it is to take, and `share` the part
+    of the requests that it is to get; `trial` is the one that gets less than all of them now, and `watched`
+    whom `dead_since` is about, where not the target. `leaving` is true where memory does not hold both;
+    `away` then that no new requests come, and `drained` that none is left.
     """
 
     now: float
@@ -81,10 +90,33 @@ class Seen:
     unused: frozenset[str] = frozenset()
     spare: str | None = None
     checked: bool = True
+    stable: str | None = None
+    share: float = 1.0
+    trial: str | None = None
+    watched: str | None = None
+    paused: bool = False
+    leaving: bool = False
+    away: bool = False
+    drained: bool = False
+
+    def is_dead(self, name: str) -> bool:
+        """Whether the engine of that version was silent for too long."""
+        about = name == (self.watched or self.target)
+        return about and self.dead_since is not None and self.now - self.dead_since >= self.patience
+
+    @property
+    def shares(self) -> bool:
+        """Whether both versions are to answer."""
+        return self.stable is not None and self.share < 1.0 and not self.leaving
 
 
 def next_action(seen: Seen) -> Action:
     """The one next step."""
+    if seen.paused and seen.serving is not None and not seen.away:
+        return Action(Kind.REST, seen.serving, "the rollout is paused: what takes requests goes on")
+    kept = _keep(seen, seen.stable) if seen.shares and seen.stable is not None else None
+    if kept is not None:
+        return kept
     action = _towards_target(seen)
     return (_fall_back(seen) or action) if action.kind is Kind.WAIT else action
 
@@ -103,6 +135,23 @@ def _fall_back(seen: Seen) -> Action | None:
     if spare in seen.proved:
         return Action(Kind.SWITCH, spare, f"{spare} answers, and {seen.target} cannot be had now")
     return Action(Kind.PROVE, spare, f"{spare} is loaded again and must answer once")
+
+
+def _keep(seen: Seen, stable: str) -> Action | None:
+    """The next step until the stable version serves, as it is to beside a trial; None where it does, or
+    cannot be had now."""
+    if not seen.live or seen.loading is not None:
+        return None
+    state = seen.index.get(stable)
+    if state == READY and seen.is_dead(stable):
+        return Action(Kind.UNLOAD, stable, f"the engine of {stable} is dead")
+    if state == READY and stable in seen.proved:
+        return None if seen.serving == stable else Action(Kind.SWITCH, stable, f"{stable} answers")
+    if state == READY and (seen.spare == stable or seen.serving is None):
+        return Action(Kind.PROVE, stable, f"{stable} is loaded and must answer once")
+    if seen.spare != stable or state == READY or state in GOING:
+        return None
+    return Action(Kind.LOAD, stable, f"{stable} is not loaded")
 
 
 def _towards_target(seen: Seen) -> Action:
@@ -147,23 +196,52 @@ def _towards(seen: Seen, target: str) -> Action | None:
         return _prove(seen, target)
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"{target} failed to load and is tried again soon")
-    return Action(Kind.LOAD, target, f"{target} is not loaded")
+    return _make_room(seen, target) or Action(Kind.LOAD, target, f"{target} is not loaded")
+
+
+def _make_room(seen: Seen, target: str) -> Action | None:
+    """The next step until nothing else is in memory, where that is too small for both."""
+    others = [name for name in sorted(seen.index) if name != target]
+    if not seen.leaving or not any(seen.index[name] in (READY, *GOING) for name in others):
+        return None
+    if not seen.away:
+        return Action(Kind.LEAVE, target, f"there is no room for {target} beside what serves")
+    for name in others:
+        if seen.index[name] in GOING:
+            return Action(Kind.WAIT, name, f"Triton shows {name} as {seen.index[name]}")
+        if seen.index[name] == READY and not seen.drained:
+            return Action(Kind.WAIT, name, f"{name} finishes its requests")
+        if seen.index[name] == READY:
+            return Action(Kind.UNLOAD, name, f"{name} makes room for {target}")
+    return None
 
 
 def _prove(seen: Seen, target: str) -> Action | None:
     """The next step for a target that Triton holds: being READY there proves nothing."""
-    if seen.dead_since is not None and seen.now - seen.dead_since >= seen.patience:
+    if seen.is_dead(target):
         return Action(Kind.UNLOAD, target, f"the engine of {target} is dead")
     if target in seen.proved:
-        return None if seen.serving == target else Action(Kind.SWITCH, target, f"{target} answers")
+        return _active(seen, target)
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"{target} is loaded and did not answer yet")
     return Action(Kind.PROVE, target, f"{target} is loaded and must answer once")
 
 
+def _active(seen: Seen, target: str) -> Action | None:
+    """The next step until it takes the requests that it is to take."""
+    if seen.shares and seen.serving == seen.stable:
+        because = f"{target} answers, and gets {seen.share:.4g} of the requests"
+        return None if seen.trial == target else Action(Kind.SHARE, target, because)
+    if seen.serving == target and seen.trial is None:
+        return None
+    return Action(Kind.SWITCH, target, f"{target} answers")
+
+
 def _tidy(seen: Seen, target: str) -> Action:
     """Unload what nobody uses any more, then remove its files."""
     in_flight = seen.in_flight or {}
+    if seen.shares and seen.serving == seen.stable:
+        return Action(Kind.REST, target, f"{target} answers a part of the requests, {seen.stable} the others")
     for name in sorted((set(seen.index) | seen.rendered) - {target}):
         state = seen.index.get(name)
         if state == READY and in_flight.get(name, 0) == 0:

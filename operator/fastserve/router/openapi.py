@@ -20,7 +20,7 @@ from fastserve.router.wire import ErrorAnswer, PredictAnswer, PredictRequest, Re
 
 PREFIX = "#/components/schemas/"
 PATH = Path("docs/openapi.yaml")
-_DATA_ERRORS = (400, 404, 405, 413, 422, 429, 500, 503, 504)
+_DATA_ERRORS = (400, 401, 403, 404, 405, 413, 422, 429, 500, 503, 504)
 
 
 def document() -> dict[str, Any]:
@@ -42,7 +42,15 @@ def document() -> dict[str, Any]:
             "/livez": {"get": {"summary": "Admin port: the process runs", "responses": _good(None)}},
             "/metrics": {"get": {"summary": "Admin port: Prometheus metrics", "responses": _text()}},
         },
-        "components": {"schemas": dict(sorted(schemas.items()))},
+        # Pools without spec.router.auth ask for nothing.
+        "security": [{}, {"bearer": []}, {"apiKey": []}],
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
     }
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from fastserve.router.certificates import PeerTls
 from fastserve.router.replicas import PeerReplica
 from fastserve.router.table import WatchedFile
 
@@ -56,11 +57,17 @@ class PeerFile:
 class Peers:
     """The peers that serve sub-models, by instance; never this router itself."""
 
-    def __init__(self, own_instance: str, on_health: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, own_instance: str, on_health: Callable[[str, bool], None], tls: PeerTls | None = None
+    ) -> None:
         self.replicas: dict[str, PeerReplica] = {}
         self.by_member: dict[str, list[PeerReplica]] = {}
         self._own = own_instance
+        self._told: dict[str, bool] = {}
+        self._members: set[str] = set()
+        """Sub-models whose health was told."""
         self._on_health = on_health
+        self._tls = tls
 
     def of(self, member: str) -> list[PeerReplica]:
         return self.by_member.get(member, [])
@@ -78,7 +85,9 @@ class Peers:
                 peer.member,
             )
             kept[peer.instance] = (
-                old if old and same else PeerReplica(peer.instance, peer.member, peer.address, peer.admin)
+                old
+                if old and same
+                else PeerReplica(peer.instance, peer.member, peer.address, peer.admin, tls=self._tls)
             )
             kept[peer.instance].hint(peer.ready)
         for instance, replica in self.replicas.items():
@@ -106,16 +115,31 @@ class Peers:
             await asyncio.sleep(POLL_SECONDS)
 
     async def probe(self) -> None:
-        """Look at every peer once a second, and more often at one that fails, for ever."""
-        while True:
-            replicas = tuple(self.replicas.values())
-            before = {one.instance: one.ready for one in replicas}
-            await asyncio.gather(*(one.probe_when_due() for one in replicas))
-            for one in replicas:
-                self._on_health(one.member, any(peer.ready for peer in self.of(one.member)))
-                if one.ready != before[one.instance]:
-                    log.info("peer changed", extra={"peer": one.instance, "ready": one.ready})
-            await asyncio.sleep(PROBE_TICK_SECONDS)
+        """Look at every peer about once a second, and more often at one that fails, for ever. None waits for
+        another one's answer."""
+        loop = asyncio.get_running_loop()
+        under_way: dict[PeerReplica, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                under_way = {one: task for one, task in under_way.items() if not task.done()}
+                for one in self.replicas.values():
+                    if one not in under_way and one.probe_due(loop.time()):
+                        under_way[one] = group.create_task(one.probe())
+                self._tell()
+                await asyncio.sleep(PROBE_TICK_SECONDS)
+
+    def _tell(self) -> None:
+        """Log and count what changed since the last time."""
+        for member in self._members - self.by_member.keys():
+            self._on_health(member, False)
+        self._members = set(self.by_member)
+        for member, replicas in self.by_member.items():
+            self._on_health(member, any(one.ready for one in replicas))
+        ready = {instance: one.ready for instance, one in self.replicas.items()}
+        for instance in ready.keys() & self._told.keys():
+            if ready[instance] != self._told[instance]:
+                log.info("peer changed", extra={"peer": instance, "ready": ready[instance]})
+        self._told = ready
 
     def close(self) -> None:
         for replica in self.replicas.values():

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from fastserve.api.routes import Member
 from fastserve.router.answers import Refusal
 from fastserve.router.peers import Peers
-from fastserve.router.replicas import Replica, pick
+from fastserve.router.picking import pick
+from fastserve.router.replicas import Replica
 from fastserve.router.selection import Prototypes
 from fastserve.router.serving import OwnReplica
 from fastserve.router.table import TableSnapshot
@@ -30,6 +31,16 @@ class Pool:
             raise Refusal("RouterStarting", f"the pool {self.name} is not known yet: {self.table_error}")
         return self.snapshot
 
+    @property
+    def tenant_header(self) -> bytes:
+        """Name of the header that tells callers apart, in lower case; empty where nothing does."""
+        return self.snapshot.tenant_header if self.snapshot else b""
+
+    @property
+    def audited(self) -> bool:
+        """Whether every answered request is to be logged."""
+        return self.snapshot is not None and self.snapshot.table.access.audit
+
     def member(self, name: str) -> Member:
         """Raises Refusal ModelUnknown, naming the models that there are."""
         snapshot = self.table()
@@ -44,11 +55,17 @@ class Pool:
         own: list[Replica] = [self.own] if self.own is not None and self.own.member == member else []
         return [*own, *self.peers.of(member)]
 
-    def replica(self, member: str, *, other_than: Replica | None = None) -> Replica | None:
-        """A ready place of a sub-model; the own one, where it is not busier, because it saves a hop."""
-        chosen = pick([one for one in self.replicas(member) if one is not other_than])
-        own = self.own
-        if chosen is None or own is None or own is other_than or own.member != member or not own.ready:
+    def replica(self, member: str, now: float, *, other_than: Replica | None = None) -> Replica | None:
+        """A ready place of a sub-model; the own one, where it is not busier, because it saves a hop. With
+        `other_than` any but that one, and none on trial: who asks again wants an answer."""
+        if other_than is not None:
+            return pick([one for one in self.replicas(member) if one is not other_than], now)
+        everywhere = self.replicas(member)
+        trial = next((one for one in everywhere if one.ready and one.conduct.trial_due(now)), None)
+        if trial is not None:
+            return trial
+        chosen, own = pick(everywhere, now), self.own
+        if chosen is None or own is None or own.member != member or not own.ready or own.conduct.ejected:
             return chosen
         return own if own.in_flight <= chosen.in_flight else chosen
 

@@ -1,6 +1,7 @@
 """POST /v1/predict and /v1/route: JSON in, JSON out."""
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -8,7 +9,8 @@ import numpy as np
 from fastserve.errors import BackendError, BackendTimeout
 from fastserve.router.answers import Answer, Refusal, json_answer
 from fastserve.router.asking import Ask, Asking, RowAnswer, decision_of
-from fastserve.router.oip import check_text
+from fastserve.router.caller import caller_at_door
+from fastserve.router.oip import MAX_DIGITS, check_text
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import Request
 from fastserve.router.selection import Choice, Standing, reason_of
@@ -36,7 +38,8 @@ def read_ask(request: Request, request_id: str, pool: Pool) -> Ask:
     if body.sub_model is not None:
         pool.member(body.sub_model)
     deadline = deadline_of(request, body.deadline_millis, pool)
-    return Ask((body.text,), deadline, request_id, body.top_k, body.sub_model)
+    caller = caller_at_door(request.headers, pool.tenant_header, request.holder)
+    return Ask((body.text,), deadline, request_id, caller, body.top_k, body.sub_model)
 
 
 def deadline_of(request: Request, millis: int | None, pool: Pool) -> float:
@@ -46,7 +49,7 @@ def deadline_of(request: Request, millis: int | None, pool: Pool) -> float:
         if not header.isdigit():
             text = header.decode("latin-1")
             raise Refusal("OutOfRange", f"{DEADLINE_HEADER.decode()} is {text!r} (allowed: {_ALLOWED})")
-        millis = int(header[:12])
+        millis = int(header if len(header) <= MAX_DIGITS else header[:MAX_DIGITS])
     if millis is None:
         millis = pool.table().table.deadline_millis
     elif not 1 <= millis <= MAX_DEADLINE_MILLIS:
@@ -93,6 +96,18 @@ async def explain(asking: Asking, pool: Pool, ask: Ask) -> Answer:
 
 def degraded(row: RowAnswer) -> bool:
     return len(row.combined.weights) < len(row.choice.weights)
+
+
+@lru_cache(maxsize=256)
+def direct_headers(pool: str, member: str) -> tuple[tuple[str, str], ...]:
+    """As decision_headers, where one sub-model was named: it is all that was asked, and it answered."""
+    return (
+        ("x-fastserve-pool", pool),
+        ("x-fastserve-submodels", member),
+        ("x-fastserve-decision", "Direct"),
+        ("x-fastserve-confidence", "1.0000"),
+        ("x-fastserve-coverage", "1.0000"),
+    )
 
 
 def decision_headers(rows: list[RowAnswer], pool: Pool) -> tuple[tuple[str, str], ...]:

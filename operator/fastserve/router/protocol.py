@@ -1,7 +1,8 @@
-"""HTTP/1.1 as a server: one asyncio.Protocol per connection over httptools (llhttp).
+"""HTTP/1.1 as a server: one asyncio.Protocol per connection over router/arriving.py.
 
-Requests that are pipelined on one connection are answered one after the other, in their order. Bodies
-are bounded while they arrive, so that neither a large one nor many small chunks are kept in memory.
+Requests that are pipelined on one connection are answered one after the other, in their order. A connection
+is swept once a second: what arrives too slowly is refused, who does not read the answer is cut off. Where
+there are too many connections, the one that asked nothing for longest makes room.
 """
 
 import asyncio
@@ -11,37 +12,30 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-import httptools
+from fastserve.router.answers import Answer, Refusal, error_answer
+from fastserve.router.arriving import Arriving, Ends, Request, Room
+from fastserve.router.framing import framed
+from fastserve.router.patience import ANSWER_SECONDS, IDLE_SECONDS, refusal_of_slowness, too_slow
 
-from fastserve.router.answers import PHRASES, Answer, Refusal, error_answer
+__all__ = ["Handler", "HttpServer", "Request", "ServerConnection"]
 
-MAX_URL_BYTES = 8 * 1024
-MAX_HEADER_BYTES = 32 * 1024
 MAX_PIPELINED = 32
 """Requests that wait on one connection before it is read no further."""
-MAX_DISCARDED_BYTES = 256 * 1024
-"""Bytes read and thrown away after a refusal, so that the caller gets to read why."""
-LINGER_SECONDS = 1.0
-MESSAGE_SECONDS = 30.0
-"""Within which a request must have arrived whole."""
-IDLE_SECONDS = 75.0
-"""After which an unused connection is closed; longer than our own clients keep theirs."""
+MAX_PIPELINED_BYTES = 64 * 1024
+"""Of the bodies of those requests."""
+SLICE_BYTES = 16 * 1024
+"""Parsed at once: the loop reads up to 256 KiB, and thousands of small requests may stand in them."""
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
+"""Read and thrown away after a refusal, so that a caller who sends on gets to read why."""
+LINGER_SECONDS = 2.0
+SWEEP_SECONDS = 1.0
+MAX_CONNECTIONS = 4096
+RESERVE = 256
+"""Connections over the bound that may still wait to tell their refusal."""
 
 log = logging.getLogger(__name__)
-_HEADS = {status: f"HTTP/1.1 {status} {phrase}\r\n".encode("latin-1") for status, phrase in PHRASES.items()}
-
-
-@dataclass(slots=True)
-class Request:
-    """One request. Header names are in lower case; of repeated ones the last counts."""
-
-    method: str
-    path: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    keep_alive: bool = True
-
-
+_TOO_MANY = Refusal("ConnectionsTooMany", "too many connections are open (router.limits.maxConnections)")
+_CLOSE = b"connection: close\r\n"
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
@@ -52,174 +46,219 @@ class HttpServer:
     handler: Handler
     max_body_bytes: Callable[[Mapping[bytes, bytes]], int]
     """Bound of a body, by the headers of its request."""
+    on_refusal: Callable[[str], None] = lambda _: None
+    """Hears the reason of every request that is refused before the handler."""
+    max_connections: int = MAX_CONNECTIONS
     draining: bool = False
     in_flight: int = 0
     last_request: float = 0.0
+    room: Room = field(default_factory=Room)
     connections: set["ServerConnection"] = field(default_factory=set)
+    unasked: dict["ServerConnection", None] = field(default_factory=dict)
+    """Those that have no whole request with us, the longest so first."""
+    _sweeper: asyncio.TimerHandle | None = None
 
     def connection(self) -> "ServerConnection":
         return ServerConnection(self)
 
-    def sweep(self, now: float) -> None:
-        """Close what is idle, refuse what arrives too slowly."""
-        for connection in tuple(self.connections):
-            connection.sweep(now)
+    def admit(self, connection: "ServerConnection") -> None:
+        """Take in a new connection; where there are too many, the one that asked nothing for longest goes."""
+        self.connections.add(connection)
+        self.unasked[connection] = None
+        if len(self.connections) > self.max_connections:
+            next(iter(self.unasked)).make_room(connection)
+        if self._sweeper is None:
+            self._sweep_later(asyncio.get_running_loop())
 
     def close_connections(self) -> None:
         for connection in tuple(self.connections):
             connection.close()
 
+    def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = None
+        now = loop.time()
+        for connection in tuple(self.connections):
+            connection.sweep(now)
+        if self.connections:
+            self._sweep_later(loop)
+
 
 class ServerConnection(asyncio.Protocol):
-    """One client's connection. The methods without an underscore are called by asyncio and httptools."""
+    """One client's connection. The methods without an underscore are called by asyncio and by HttpServer."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
+        self._arriving = Arriving(Ends(self._asked, self._expected, server.max_body_bytes, server.room))
         self._waiting: deque[Request | Answer] = deque()
+        self._waiting_bytes = 0
+        self._unread = b""
+        self._serving: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
-        self._parser = httptools.HttpRequestParser(self)
-        self._refused = False
-        self._writable = True
+        self._reading = self._writable = True
+        self._ending = self._continue = False
         self._discarded = 0
         self._since = self._loop.time()
-        self._arriving = False
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
-        self._size = 0
-        self._header_size = 0
-        self._limit = 0
+        """When it came, began to send a request, or was answered; whichever was last."""
+        self._stuck_since = 0.0
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the face of asyncio.Transport without being one.
         self._transport = cast("asyncio.Transport", transport)
-        self._server.connections.add(self)
+        self._server.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        self._ending = True
         self._server.connections.discard(self)
+        self._server.unasked.pop(self, None)
+        self._arriving.close()
+        self._server.room.taken -= self._waiting_bytes
+        self._waiting_bytes, self._unread = 0, b""
         self._waiting.clear()
+        self._served()
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._ending:
             self._discard(len(data))
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse("BadRequest", "a change of protocol is not supported")
-        except httptools.HttpParserError as error:
-            self._refuse("BadRequest", f"this is not HTTP/1.1: {error}")
+        elif self._unread:
+            self._unread += data
+        else:
+            self._read(data)
 
     def eof_received(self) -> bool:
-        """A caller that closed its half has gone: nothing is kept open for it, unless it waits."""
-        return self._task is not None or bool(self._waiting)
+        """A caller that closed its half is taken to have gone, as nginx and Envoy do: whoever gives up
+        waiting closes, and that looks the same. What was asked is cancelled."""
+        return False
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._stuck_since = self._loop.time()
 
     def resume_writing(self) -> None:
         self._writable = True
         self._next()
 
-    # httptools' side
-
-    def on_message_begin(self) -> None:
-        self._arriving = True
-        self._since = self._loop.time()
-        self._url = b""
-        self._headers = {}
-        self._body = []
-        self._size = self._header_size = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        if len(self._url) > MAX_URL_BYTES:
-            self._refuse("UrlTooLong", f"the URL is longer than {MAX_URL_BYTES} bytes")
-
-    def on_header(self, name: bytes, value: bytes | None) -> None:
-        value = value or b""
-        self._header_size += len(name) + len(value)
-        if self._header_size > MAX_HEADER_BYTES:
-            self._refuse("HeadersTooLarge", f"the headers are larger than {MAX_HEADER_BYTES} bytes")
-            return
-        self._headers[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        if self._parser.should_upgrade():
-            self._refuse("BadRequest", "a change of protocol is not supported")
-            return
-        self._limit = self._server.max_body_bytes(self._headers)
-        length = self._headers.get(b"content-length")
-        if length is not None and int(length) > self._limit:
-            self._refuse_body()
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._size += len(body)
-        if self._size > self._limit:
-            self._refuse_body()
-        elif not self._refused:
-            self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._refused:
-            return
-        self._arriving = False
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._waiting.append(
-            Request(
-                self._parser.get_method().decode("latin-1"),
-                self._url.decode("latin-1"),
-                self._headers,
-                body,
-                self._parser.should_keep_alive(),
-            )
-        )
-        if len(self._waiting) > MAX_PIPELINED:
-            self._transport.pause_reading()
-        self._next()
-
-    # ours
+    # the server's side
 
     def sweep(self, now: float) -> None:
-        """`now` is the loop's time, seconds."""
-        if self._refused or self._task is not None or self._waiting:
+        """Close what is idle, refuse what arrives too slowly, cut off who does not read. `now` is the loop's
+        time, seconds."""
+        waited = now - self._since
+        if not self._writable:
+            if now - self._stuck_since > ANSWER_SECONDS:
+                self._transport.abort()
+        elif self._task is not None:
             return
-        if self._arriving and now - self._since > MESSAGE_SECONDS:
-            self._refuse("RequestTimeout", f"the request did not arrive within {MESSAGE_SECONDS:.0f} s")
-        elif not self._arriving and now - self._since > IDLE_SECONDS:
-            self._transport.close()
+        elif self._ending or (waited > ANSWER_SECONDS and self._transport.get_write_buffer_size()):
+            if waited > ANSWER_SECONDS:
+                self._transport.abort()
+        elif self._arriving.started:
+            if too_slow(waited, self._arriving.size):
+                self._refuse(refusal_of_slowness())
+        elif waited > IDLE_SECONDS:
+            self._end()
+
+    def make_room(self, newest: "ServerConnection") -> None:
+        """Go, because too many are connected; who sends, or has just come to, is told why."""
+        if self is newest or self._arriving.started:
+            self._refuse(_TOO_MANY)
+        if not self._ending or len(self._server.connections) > self._server.max_connections + RESERVE:
+            self._end()
 
     def close(self) -> None:
         self._transport.close()
 
-    def _refuse_body(self) -> None:
-        message = f"the body is larger than {self._limit} bytes (router.limits.maxRequestBytes)"
-        self._refuse("BodyTooLarge", message)
+    # what arrives
 
-    def _refuse(self, reason: str, message: str) -> None:
-        """Answer after what was asked before, then read no more requests."""
-        if self._refused:
+    def _read(self, data: bytes) -> None:
+        arriving = self._arriving
+        began = arriving.started
+        try:
+            if len(data) <= SLICE_BYTES:
+                arriving.feed(data)
+            else:
+                self._read_slices(memoryview(data))
+        except Refusal as refusal:
+            self._refuse(refusal)
             return
-        self._refused = True
-        self._waiting.append(error_answer(Refusal(reason, message)))
+        if arriving.started and not began:
+            self._since = self._loop.time()
+        if self._waiting and self._reading and self._full():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _read_slices(self, data: memoryview) -> None:
+        for at in range(0, len(data), SLICE_BYTES):
+            if self._full():
+                self._unread = bytes(data[at:])
+                return
+            self._arriving.feed(data[at : at + SLICE_BYTES])
+
+    def _full(self) -> bool:
+        return len(self._waiting) > MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES
+
+    def _read_on(self) -> None:
+        """Take up reading where requests that wait stopped it."""
+        if self._full() or self._transport.is_closing():
+            return
+        data, self._unread = self._unread, b""
+        if data:
+            self._read(data)
+        if not self._full() and not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _asked(self, request: Request) -> None:
+        self._continue = False
+        self._waiting_bytes += len(request.body)
+        self._waiting.append(request)
+        if self._task is None:
+            self._server.unasked.pop(self, None)
+            self._next()
+
+    def _expected(self) -> None:
+        """What was asked before is answered before a caller is told to go on."""
+        self._continue = True
         self._next()
 
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer after what was asked before, then read no more requests."""
+        if self._ending:
+            return
+        self._ending = True
+        self._since = self._loop.time()
+        self._server.on_refusal(refusal.reason)
+        self._server.unasked.pop(self, None)
+        self._arriving.close()
+        self._unread = b""
+        self._waiting.append(error_answer(refusal))
+        self._next()
+
+    # what is answered
+
     def _next(self) -> None:
-        if self._task is not None or not self._waiting or not self._writable:
+        if self._task is not None or not self._writable:
+            return
+        if not self._waiting:
+            if self._continue:
+                self._continue = False
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
         item = self._waiting.popleft()
         if isinstance(item, Answer):
-            self._write(item, b"connection: close\r\n")
+            self._transport.write(framed(item, _CLOSE, item.body))
             self._linger()
             return
+        self._waiting_bytes -= len(item.body)
+        self._serving = item
         self._task = self._loop.create_task(self._serve(item))
 
     async def _serve(self, request: Request) -> None:
@@ -234,31 +273,42 @@ class ServerConnection(asyncio.Protocol):
             server.in_flight -= 1
             server.last_request = self._since = self._loop.time()
             self._task = None
+            self._served()
         self._finish(request, answer)
+
+    def _served(self) -> None:
+        """Give back what the body took; also where the task was cancelled before it ran."""
+        if self._serving is not None:
+            self._server.room.taken -= len(self._serving.body)
+            self._serving = None
 
     def _finish(self, request: Request, answer: Answer) -> None:
         stays = request.keep_alive and not self._server.draining
-        if request.method == "HEAD":
-            self._write(answer, b"" if stays else b"connection: close\r\n", with_body=b"")
-        else:
-            self._write(answer, b"" if stays else b"connection: close\r\n", with_body=answer.body)
+        body = b"" if request.method == "HEAD" else answer.body
+        self._transport.write(framed(answer, b"" if stays else _CLOSE, body))
         if not stays:
-            self._transport.close()
+            self._end()
             return
-        if len(self._waiting) <= MAX_PIPELINED and not self._transport.is_reading():
-            self._transport.resume_reading()
+        if not self._reading:
+            self._read_on()
+        if self._task is None and not self._waiting and not self._ending:
+            self._server.unasked[self] = None
         self._next()
 
-    def _write(self, answer: Answer, extra: bytes, with_body: bytes | None = None) -> None:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-        head = f"content-type: {answer.content_type}\r\ncontent-length: {len(answer.body)}\r\n{fields}"
-        body = answer.body if with_body is None else with_body
-        self._transport.write(b"".join((_HEADS[answer.status], head.encode("latin-1"), extra, b"\r\n", body)))
+    def _end(self) -> None:
+        self._ending = True
+        self._since = self._loop.time()
+        self._server.unasked.pop(self, None)
+        self._transport.close()
 
     def _linger(self) -> None:
         """Closing at once would reset the connection while the caller still sends, and lose the answer."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+        self._since = self._loop.time()
         self._loop.call_later(LINGER_SECONDS, self._transport.close)
 
     def _discard(self, size: int) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fastserve.api.engine import EngineReport
 from fastserve.api.routes import Target
 from fastserve.errors import BackendError, InvalidSpec
-from fastserve.router.serving import OwnReplica, Serving
+from fastserve.router.serving import OwnReplica
+from fastserve.router.versions.trial import Serving
 
 
 @dataclass(frozen=True)

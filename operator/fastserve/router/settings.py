@@ -53,12 +53,20 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     triton_http: str | None = None
     triton_grpc: str | None = None
     repository_path: str | None = None
+    warden_socket: str | None = None
+    """Where the parent of that Triton is asked to start it anew; without it a frozen one stays frozen."""
     models_path: str | None = None
     """Folder into which models are fetched."""
     credentials_path: str | None = None
     """Folder with the files of the Secret that the model's source asks for."""
     claims_path: str | None = None
     """Folder below which the claims that ``pvc://`` names are mounted."""
+    keys_path: str | None = None
+    """Folder with the pool's API keys, one file for each; without it callers need none."""
+    tls_path: str | None = None
+    """Folder with tls.crt, tls.key and perhaps ca.crt; without it the data port speaks plain HTTP."""
+    client_ca_path: str | None = None
+    """Folder with ca.crt of whoever signs callers' certificates; without it they need none."""
     images_path: str | None = None
     """Folder below which image volumes are mounted, each under identity.image_folder()."""
     drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 30.0
@@ -94,6 +102,8 @@ def _check(settings: RouterSettings) -> None:
     for field in ("table_path", "peers_path", "prototypes_path"):
         if settings.cluster is None and getattr(settings, field) is None:
             raise InvalidSpec(field, "is required for a router without cluster")
+    if settings.client_ca_path is not None and settings.tls_path is None:
+        raise InvalidSpec("client_ca_path", "needs tls_path: certificates are shown over TLS only")
     if settings.member is None:
         return
     for field in ("triton_http", "triton_grpc", "repository_path"):

@@ -5,7 +5,7 @@ Read what is → ask loading.next_action → do that one step; again at once whi
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
-from fastserve.errors import BackendError, BackendUnavailable, FastServeError, InvalidSpec
+from fastserve.api.versions import CANDIDATE_LOST
+from fastserve.errors import BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
-from fastserve.router.bookkeeping import Bookkeeping, Phase
+from fastserve.router.bookkeeping import Bookkeeping, Phase, failure_of
 from fastserve.router.custom_model import CONFIG
-from fastserve.router.engine_socket import read_report
+from fastserve.router.engine_socket import is_gone, read_report
+from fastserve.router.engine_watch import EngineLook, EngineWatch
 from fastserve.router.fetch_child import FetchChild
-from fastserve.router.health import Event
 from fastserve.router.loading import Action, Kind, Seen
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import (
@@ -38,9 +39,16 @@ from fastserve.router.repository import models_in, remove_model
 from fastserve.router.serving import OwnReplica
 from fastserve.router.table import TableSnapshot, max_batch
 from fastserve.router.triton import LoadFailed, TritonControl
+from fastserve.router.versions.admitting import admit_beside
+from fastserve.router.versions.comparing import check_agreement, compare
+from fastserve.router.versions.driving import LOAD_TIMEOUT, Course, Drive, for_good
+from fastserve.router.versions.swapping import SwapClock
+from fastserve.router.versions.trial import Serving, Trial
 
 REST_SECONDS = 1.0
 BUSY_SECONDS = 0.25
+LEAVE_SECONDS = 1.5
+"""Peers look at each other every second at the latest."""
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +59,10 @@ class SidecarParts:
     member: str
     repository: Path
     places: ModelPlaces
+    instance: str
+    """This router, as a rollout names it."""
+    drain_seconds: float
+    """How long requests may take to end where this router leaves the pool to make room."""
     control: TritonControl
     replica: OwnReplica
     metrics: Metrics
@@ -68,6 +80,10 @@ class Sidecar:
         self._fetching: tuple[FetchChild | MountedCheck, asyncio.Task[None]] | None = None
         self._logged = ""
         self.book = Bookkeeping()
+        self.course = Course(parts.instance)
+        self.drive = Drive(None)
+        self.swap = SwapClock(parts.metrics)
+        self._engine = EngineWatch(self.book, parts.replica, parts.metrics)
         self.live = False
         self.because = "the router starts"
         self.report: EngineReport | None = None
@@ -85,7 +101,7 @@ class Sidecar:
     @property
     def failure(self) -> Failure | None:
         """The last failure, with the line that matters; none of a target that was just exchanged."""
-        target = self.member.target if self.member else None
+        target = self.drive.target
         return self.book.last_failure(self.report) if self.book.is_about(target) else None
 
     def progress(self, target: Target) -> LoadProgress:
@@ -111,7 +127,7 @@ class Sidecar:
             resting = action.kind is Kind.REST and self._parts.replica.health.health == "Healthy"
             # Nobody waits for what is tidied away, and what cannot be must not be tried without a pause.
             if action.kind in (Kind.REST, Kind.WAIT, Kind.REMOVE, Kind.DISCARD):
-                await asyncio.sleep(REST_SECONDS if resting else BUSY_SECONDS)
+                await self._parts.replica.doubted(REST_SECONDS if resting else BUSY_SECONDS)
 
     async def close(self) -> None:
         for running in (self._loading, self._fetching):
@@ -124,13 +140,11 @@ class Sidecar:
         return self._parts.places.run / loading.socket_name(target)
 
     async def _step(self) -> Action:
-        member = self.member
-        target = member.target if member else None
-        if self.book.take_target(target) and self._fetching is not None:
-            self._fetching[1].cancel()
-        seen = await self._look(target)
+        drive = self._aim()
+        seen = await self._look(drive.target)
         action = loading.next_action(seen)
-        version = self.book.version(action.model, target)
+        self.swap.take(action, seen)
+        version = self.book.version(action.model, drive.target)
         if version is not None and action.kind in (Kind.FETCH, Kind.CHECK):
             self._start_fetching(version)
         elif version is not None and action.kind is Kind.LOAD:
@@ -140,12 +154,54 @@ class Sidecar:
         elif version is not None and action.kind is Kind.PROVE:
             await self._prove(version)
         elif action.kind is Kind.SWITCH:
+            if drive.rollout is not None and action.model == drive.rollout.candidate.model_name:
+                self._parts.metrics.swaps("exchanged").inc()
             self._parts.replica.switch(self.book.proved[action.model])
+        elif action.kind is Kind.SHARE:
+            self._parts.replica.trial = Trial(self.book.proved[action.model], drive.share)
+        elif action.kind is Kind.LEAVE:
+            self._parts.replica.away = action.because
+            self.course.left_at = asyncio.get_running_loop().time()
         elif action.kind is Kind.UNLOAD:
             await self._unload(action.model)
         else:
             await asyncio.to_thread(self._tidy, action)
         return action
+
+    def _aim(self) -> Drive:
+        """What this router drives at from now on; what is under way for anything else ends."""
+        parts, before = self._parts, self.drive
+        self._give_up_lost()
+        drive = self.drive = self.course.drive(self.member)
+        if self.book.take_target(drive.target):
+            if self._fetching is not None:
+                self._fetching[1].cancel()
+            if self._loading is not None and before.rollout is not None:
+                self._loading[1].cancel()  # Triton goes on; what comes of it is unloaded
+        self.book.take_stable(drive.stable)
+        name, trial = drive.target.model_name if drive.target else "", parts.replica.trial
+        if trial is not None and trial.serving.name != name:
+            parts.replica.trial = None
+        elif trial is not None:
+            trial.share = drive.share
+        if self.course.leaving != name:
+            self.course.leaving, parts.replica.away = "", ""
+        return drive
+
+    def _give_up_lost(self) -> None:
+        """Go back at once where the candidate answered and does not any more, and the stable one could."""
+        drive, replica = self.drive, self._parts.replica
+        if drive.rollout is None or drive.target is None or drive.stable is None:
+            return
+        name, trial, current = drive.target.model_name, replica.trial, replica.current
+        lost = trial is not None and trial.lost
+        if current is not None and current.name == name:
+            lost = not replica.health.ready
+        if lost and drive.stable.model_name in self.book.proved:
+            failure = failure_of(CANDIDATE_LOST, f"{name} answered and does not any more")
+            self.course.give_up(drive.rollout, failure, 0)
+            self._parts.metrics.swaps("lost").inc()
+            log.error("candidate lost", extra={"model": name})
 
     def _tidy(self, action: Action) -> None:
         models = self._parts.places.models
@@ -157,18 +213,22 @@ class Sidecar:
     async def _look(self, target: Target | None) -> Seen:
         """Read everything that the next step depends on; forget what is no longer so."""
         parts, book = self._parts, self.book
+        busy = self.loading  # before the index is read: a load that ends meanwhile is not in it yet
         self.live = await parts.control.live()
         book.note_live(live=self.live)
         index = await parts.control.index() if self.live else {}
         self._forget(index)
-        self.report = await read_report(self.socket_of(target)) if target else None
+        self.report = None
+        if target is not None:
+            await self._look_at_engine(target, index)
+        if busy is None:
+            await self._admit(index)
         now = asyncio.get_running_loop().time()
-        self._watch_engine(target, index, now)
         serving = parts.replica.current
         files = found_files(target, parts.places)
-        custom = target is not None and target.custom
         left = leftovers(parts.places.models, files.key if files else "")
         spare = book.spare_beside(target, parts.places)
+        drive, trial = self.drive, parts.replica.trial
         held = {name for name, state in index.items() if state == loading.READY or state in loading.GOING}
         held |= {spare.target.model_name} if spare else set()
         return Seen(
@@ -177,19 +237,27 @@ class Sidecar:
             target=target.model_name if target else None,
             index=index,
             serving=serving.name if serving else None,
-            loading=self.loading,
+            loading=busy,
             proved=frozenset(book.proved),
             rendered=models_in(parts.repository),
             in_flight=parts.replica.by_version,
             retry_at=book.retry_at,
             dead_since=book.dead_since,
-            patience=loading.CUSTOM_SILENT_SECONDS if custom else loading.SILENT_SECONDS,
+            patience=self._engine.patience,
             fetched=target is None or (files is not None and files.there),
             fetching=self._fetching is not None,
             checked=files is None or not files.mounted or book.checked == book.target[0],
             leftovers=left,
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
             spare=spare.target.model_name if spare and now >= spare.retry_at else None,
+            stable=drive.stable.model_name if drive.stable else None,
+            share=drive.share,
+            trial=trial.serving.name if trial else None,
+            watched=self._watched().model_name if target else None,
+            paused=drive.paused,
+            leaving=bool(self.course.leaving),
+            away=bool(parts.replica.away),
+            drained=self._drained(now),
         )
 
     def _forget(self, index: dict[str, str]) -> None:
@@ -197,29 +265,56 @@ class Sidecar:
         replica = self._parts.replica
         for name in [one for one in self.book.proved if index.get(one) != loading.READY]:
             del self.book.proved[name]
+        trial = replica.trial
+        if trial is not None and trial.serving.name not in self.book.proved:
+            trial.lost = True
         if replica.current is not None and replica.current.name not in self.book.proved:
             log.warning("model lost", extra={"model": replica.current.name})
             replica.switch(None)
 
-    def _watch_engine(self, target: Target | None, index: dict[str, str], now: float) -> None:
-        """Notice restarts of the ranks, and an engine that is gone while Triton calls its model READY."""
-        book, replica = self.book, self._parts.replica
-        if target is None:
+    def _drained(self, now: float) -> bool:
+        """Whether nobody waits for what serves, where this router left the pool; peers learn of it late."""
+        gone = now - self.course.left_at
+        return gone >= LEAVE_SECONDS and (
+            self._parts.replica.in_flight == 0 or gone >= self._parts.drain_seconds
+        )
+
+    async def _admit(self, index: Mapping[str, str]) -> None:
+        """Decide once whether the candidate is loaded beside what serves."""
+        drive, course = self.drive, self.course
+        if drive.rollout is None or drive.target is None or drive.stable is None or course.leaving:
             return
-        name = target.model_name
-        # A model of the user's own has no socket: that it answered before and does not now must tell.
-        failing = not replica.ready if target.custom else name not in book.proved or not replica.ready
-        failing = failing and (not target.custom or name in book.proved)
-        silent = self.report is None and index.get(name) == loading.READY and failing
-        book.dead_since = (book.dead_since or now) if silent and self._loading is None else None
-        if self.report is None:
-            return
-        before = book.restarts.get(name, 0)
-        book.restarts[name] = self.report.restarts
-        if self.report.restarts > before:
-            self._parts.metrics.restarts.inc(self.report.restarts - before)
-            if replica.current is not None and replica.current.name == name:
-                replica.note(Event.UNREACHABLE)
+        target, stable = drive.target, drive.stable
+        beside = index.get(stable.model_name) in (loading.READY, *loading.GOING)
+        if index.get(target.model_name) in (loading.READY, *loading.GOING):
+            # An earlier router's doing: what it left out there was no room for.
+            course.leaving = "" if beside or self._loading else target.model_name
+        elif beside and self._loading is None:
+            report = await read_report(self.socket_of(stable))
+            admission = await asyncio.to_thread(admit_beside, drive, report, self._parts.places)
+            course.leaving = "" if admission.beside else target.model_name
+            self.swap.because = admission.because
+
+    def _watched(self) -> Target:
+        """Whose engine is looked at: the version that requests depend on."""
+        drive, current = self.drive, self._parts.replica.current
+        if drive.stable is not None and current is not None and current.name == drive.stable.model_name:
+            return drive.stable
+        if drive.target is None:
+            raise ValueError("a router without a target watches nothing")
+        return drive.target
+
+    async def _look_at_engine(self, wanted: Target, index: Mapping[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        target = self._watched()
+        begun, path = loop.time(), self.socket_of(target)
+        report = self.report = await read_report(path)
+        if wanted is not target:
+            self.report = await read_report(self.socket_of(wanted))
+        loaded = index.get(target.model_name) == loading.READY and self._loading is None
+        gone = report is None and loaded and not target.custom and await is_gone(path)
+        look = EngineLook(target.model_name, target.custom, loaded, report, gone, begun, loop.time())
+        self._engine.take(look)
 
     def _start_fetching(self, target: Target) -> None:
         """Fetch beside the loop, so that the old version is watched."""
@@ -257,7 +352,7 @@ class Sidecar:
             if not checked:
                 await MountedCheck(target, files).run()
             await asyncio.to_thread(render, target, files, into)
-            await self._parts.control.load(target.model_name)
+            await self._ask_to_load(target)
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start
         except BackendUnavailable as error:
             # Not only a matter of waiting: a model that is too large for its container ends it each time.
@@ -269,6 +364,17 @@ class Sidecar:
             self._fail(target.model_name, error)
         finally:
             self._loading = None
+
+    async def _ask_to_load(self, target: Target) -> None:
+        """A candidate's load is bounded by its rollout; one that hangs is left to itself."""
+        rollout = self.drive.rollout
+        seconds = rollout.deadline_seconds if rollout and rollout.candidate is target else None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._parts.control.load(target.model_name)
+        except TimeoutError as error:
+            message = f"{target.model_name} was not loaded in {seconds} s"
+            raise LoadFailed(LOAD_TIMEOUT, message) from error
 
     async def _prove(self, target: Target) -> None:
         """Ask the new version once."""
@@ -282,8 +388,11 @@ class Sidecar:
             size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
             version = await asyncio.to_thread(version_of, target, files)
             candidate = Candidate(target, snapshot.output, version, size, report)
-            book.note_proved(target, await prove(self._parts.replica, candidate))
-        except (BackendError, InvalidSpec, OSError) as error:
+            serving = await prove(self._parts.replica, candidate)
+            await self._compare(target, serving)
+            self._parts.replica.tallies.pop(target.model_name, None)
+            book.note_proved(target, serving)
+        except (FastServeError, OSError) as error:
             self._fail(target.model_name, error)
             return
         if book.is_about(target):
@@ -291,10 +400,24 @@ class Sidecar:
         if target.model_name in book.load_seconds:
             self._parts.metrics.load.observe(book.load_seconds[target.model_name])
 
+    async def _compare(self, target: Target, serving: Serving) -> None:
+        """Raises GateRefused where the candidate does not answer as the stable version."""
+        drive, member = self.drive, self.member
+        stable = self.book.proved.get(drive.stable.model_name) if drive.stable else None
+        if drive.rollout is None or drive.target is not target or stable is None or member is None:
+            return
+        examples = member.meaning.examples if float(drive.rollout.min_agreement) > 0 else ()
+        agreement = await compare(self._parts.replica, stable, serving, examples)
+        if agreement is not None:
+            self.course.agreement[target.digest] = agreement
+            check_agreement(agreement, drive.rollout.min_agreement)
+
     async def _unload(self, name: str) -> None:
+        replica = self._parts.replica
         self.book.proved.pop(name, None)
-        if self._parts.replica.current is not None and self._parts.replica.current.name == name:
-            self._parts.replica.switch(None)
+        if replica.current is not None and replica.current.name == name:
+            trial = replica.trial
+            replica.switch(trial.serving if trial is not None and trial.serving.name != name else None)
         await self._parts.control.unload(name)
         self.book.dead_since = None
 
@@ -304,7 +427,11 @@ class Sidecar:
             self.book.spare_failed(name, now)
             log.warning("the last version does not come back", extra={"model": name, "why": str(error)})
             return
-        failure = self.book.fail(error, now)
+        failure, rollout = self.book.fail(error, now), self.drive.rollout
+        final = for_good(failure.reason, self.book.failures) or self.course.leaving == name
+        if rollout is not None and rollout.candidate.model_name == name and final:
+            self.course.give_up(rollout, failure, self.book.failures)
+            self._parts.metrics.swaps("failed").inc()
         log.error("load failed", extra={"model": name, "reason": failure.reason, "why": str(error)})
 
     def _say(self, action: Action) -> None:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from fastserve.api.state import ModelState, PeerState, QueueState, RankState, RouterState
 from fastserve.errors import FastServeError
+from fastserve.router.access import Access
 from fastserve.router.answers import Answer, Refusal, error_answer, json_answer, refusal_of
 from fastserve.router.doors import DataDoor, check_method
 from fastserve.router.keepers import PrototypeKeeper
+from fastserve.router.keys import Role
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
+from fastserve.router.reviver import Reviver
 from fastserve.router.sidecar import Sidecar
+from fastserve.router.telling import versions_of
 from fastserve.router.wire import Readiness
 
 ADMIN_PATHS: dict[str, str] = {
@@ -24,6 +28,8 @@ ADMIN_PATHS: dict[str, str] = {
     "/v1/state": "GET",
     "/v1/prototypes/{key}": "GET",
 }
+OPEN_PATHS = frozenset(("/livez", "/readyz"))
+"""Need no key: the kubelet and the other routers have none to show."""
 _PROTOTYPES = re.compile(r"^/v1/prototypes/(?P<key>[0-9a-f]{64})$")
 CACHE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -41,6 +47,8 @@ class AdminParts:
     server: HttpServer
     """The data port's."""
     prototypes: PrototypeKeeper
+    access: Access
+    reviver: Reviver | None = None
 
 
 class AdminDoor:
@@ -60,8 +68,11 @@ class AdminDoor:
         }
 
     async def handle(self, request: Request) -> Answer:
-        path = request.path.partition("?")[0]
+        path = request.path
         try:
+            guard = self._parts.access.guard
+            if guard is not None and path not in OPEN_PATHS:
+                guard.admit(request.headers, Role.METRICS)
             asked = _PROTOTYPES.match(path)
             known = path if path in self._paths else ""
             check_method(request, "/v1/prototypes/{key}" if asked else known, ADMIN_PATHS)
@@ -85,6 +96,8 @@ class AdminDoor:
     def _judge(self) -> tuple[bool, str]:
         if self._pool.snapshot is None:
             return False, self._pool.table_error
+        if self._parts.access.problem:
+            return False, self._parts.access.problem
         if self._sidecar is not None and self._pool.own is not None:
             return self._judge_own(self._sidecar)
         if not self._pool.prototypes.names:
@@ -100,10 +113,14 @@ class AdminDoor:
 
     def _judge_own(self, sidecar: Sidecar) -> tuple[bool, str]:
         own = self._pool.own
-        target = sidecar.member.target if sidecar.member else None
+        target = sidecar.drive.target
         if own is None or own.current is None:
             failure = sidecar.book.failure
-            return False, f"{failure.reason}: {failure.message}" if failure else sidecar.because
+            why = f"{failure.reason}: {failure.message}" if failure else sidecar.because
+            reviver = self._parts.reviver
+            return False, f"{why}; {reviver.because}" if reviver is not None and reviver.because else why
+        if own.away:
+            return False, own.away
         if not own.health.ready:
             return False, f"{own.current.name} does not answer ({own.health.health})"
         if target is not None and own.current.digest != target.digest:
@@ -157,7 +174,10 @@ class AdminDoor:
             prototype_keys=self._parts.prototypes.keys,
             requests=self._parts.door.requests,
             triton_live=self._sidecar.live if self._sidecar else False,
+            triton_restarts=self._parts.reviver.restarts if self._parts.reviver is not None else 0,
             model=self._model(),
+            versions=versions_of(self._sidecar, self._pool.own, now) if self._sidecar else (),
+            swap=self._sidecar.swap.state if self._sidecar else None,
             queue=self._queue(now),
             peers=self._peers(),
         )
@@ -178,19 +198,17 @@ class AdminDoor:
 
     def _peers(self) -> tuple[PeerState, ...]:
         return tuple(
-            PeerState(
-                member=one.member, address=one.address, health=one.health.health, in_flight=one.in_flight
-            )
+            PeerState(member=one.member, address=one.address, health=one.standing, in_flight=one.in_flight)
             for one in self._pool.peers.replicas.values()
         )
 
     def _model(self) -> ModelState | None:
         """What serves, or else the target; `load` is always the target's."""
         sidecar, own = self._sidecar, self._pool.own
-        target = sidecar.member.target if sidecar and sidecar.member else None
+        target = sidecar.drive.target if sidecar else None
         if sidecar is None or own is None or target is None:
             return None
-        shown, report = own.current, sidecar.report
+        shown, report, reviver = own.current, sidecar.report, self._parts.reviver
         ranks = tuple(RankState(**vars(rank)) for rank in report.ranks) if report else ()
         return ModelState(
             name=shown.name if shown else target.model_name,
@@ -205,5 +223,5 @@ class AdminDoor:
             labels=own.labels,
             ranks=ranks,
             restarts=report.restarts if report else 0,
-            last_failure=sidecar.failure,
+            last_failure=sidecar.failure or (reviver.last if reviver is not None else None),
         )

@@ -1,5 +1,6 @@
 """The route table as this router reads it: one immutable snapshot, exchanged as one reference."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from fastserve.api.identity import digest_of
 from fastserve.api.modelpool import Task
-from fastserve.api.routes import Member, RouteTable
+from fastserve.api.routes import Member, Resilience, RouteTable
 from fastserve.router.selection import Rules
 
 OUTPUTS = {Task.TEXT_CLASSIFICATION: "scores", Task.EMBEDDING: "embedding"}
@@ -26,16 +27,19 @@ class TableSnapshot:
     rules: Rules
     members: dict[str, Member]
     names: tuple[str, ...]
+    tenant_header: bytes
+    shares: "Shares"
 
     @staticmethod
-    def of(table: RouteTable) -> "TableSnapshot":
+    def of(table: RouteTable, digest: str) -> "TableSnapshot":
         selection = table.selection
         rules = Rules(
             selection.top_k, float(selection.min_score), selection.policy, selection.fallback.sub_model
         )
         members = {member.name: member for member in table.members}
-        digest = digest_of(table.model_dump(mode="json"))
-        return TableSnapshot(table, digest, rules, members, tuple(members))
+        header = table.tenants.header.lower().encode()
+        shares = Shares.of(table.resilience)
+        return TableSnapshot(table, digest, rules, members, tuple(members), header, shares)
 
     @property
     def output(self) -> str:
@@ -48,10 +52,30 @@ class TableSnapshot:
         return ("embedding",) if self.table.task is Task.EMBEDDING else ("scores", "labels")
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the pool allows: extra calls per call, and replicas left out of all. 0 for none."""
+
+    retried: float = 0.2
+    hedged: float = 0.0
+    ejected: float = 0.5
+
+    @staticmethod
+    def of(resilience: Resilience) -> "Shares":
+        hedging = resilience.hedging
+        return Shares(
+            float(resilience.retries.max_share),
+            float(hedging.max_share) if hedging.enabled else 0.0,
+            float(resilience.ejection.max_share),
+        )
+
+
 def parse_table(text: str) -> TableSnapshot:
-    """Raises ValueError with a sentence where the text is no route table."""
+    """The snapshot; its digest is that of the document as it was written, whatever of it is known here: who
+    wrote it may be older or newer. Raises ValueError with a sentence where the text is no route table."""
     try:
-        return TableSnapshot.of(RouteTable.model_validate_json(text))
+        table = RouteTable.model_validate_json(text)
+        return TableSnapshot.of(table, digest_of(json.loads(text)))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"

@@ -4,6 +4,7 @@ Control goes over gRPC because load and unload over HTTP stall live requests for
 over HTTP because it costs a quarter of the CPU there (docs/decisions/0002-http-stack.md).
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,12 +15,14 @@ from tritonclient.utils import InferenceServerException
 
 from fastserve.errors import (
     BackendError,
+    BackendLost,
     BackendOverloaded,
     BackendTimeout,
     BackendUnavailable,
     EngineError,
 )
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
+from fastserve.router.pulse import Pulse
 from fastserve.router.upstream import Upstream
 
 CONTROL_SECONDS = 2.0
@@ -117,24 +120,58 @@ def load_failure(text: str) -> LoadFailed:
 
 
 class TritonInference:
-    """Inference in this router's own Triton."""
+    """Inference in this router's own Triton. Its pulse counts the requests' inferences."""
 
     def __init__(self, address: str) -> None:
+        self.pulse = Pulse()
         self._upstream = Upstream(address)
+        self._beside = Upstream(address)
 
     async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
         """Scores, float32 [n, L], of n texts. Raises BackendError and its children."""
-        lines, body = infer_body(texts, (len(texts), 1), (output,))
-        reply = await self._upstream.post(f"/v2/models/{model}/infer", lines, body, seconds)
-        if reply.status != 200:
-            raise triton_error(reply.status, reply.body)
-        result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH))
-        if len(result.scores) != len(texts):
-            raise BackendError(f"Triton answered {len(result.scores)} rows for {len(texts)} texts")
-        return result.scores
+        clock, pulse = asyncio.get_running_loop().time, self.pulse
+        start = clock()
+        pulse.begin(start)
+        try:
+            scores = await _infer(self._upstream, (model, texts, output), seconds)
+        except BaseException:
+            pulse.failed()
+            raise
+        end = clock()
+        pulse.answered(end, end - start)
+        return scores
+
+    async def aside(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+        """As infer, of what is none of the requests': it is not counted, and not broken off with them."""
+        return await _infer(self._beside, (model, texts, output), seconds)
+
+    async def live(self, seconds: float) -> bool:
+        """Whether the server says in time that it is live; its models may be dead all the same. Raises
+        BackendUnavailable where nobody listens."""
+        try:
+            return (await self._beside.get("/v2/health/live", seconds)).status == 200
+        except BackendTimeout:
+            return False
+
+    def break_off(self, why: str) -> None:
+        """End the requests' inferences that are under way with BackendLost."""
+        self._upstream.break_off(why)
 
     def close(self) -> None:
         self._upstream.close()
+        self._beside.close()
+
+
+async def _infer(upstream: Upstream, what: tuple[str, Sequence[bytes], str], seconds: float) -> Scores:
+    model, texts, output = what
+    lines, body = infer_body(texts, (len(texts), 1), (output,))
+    reply = await upstream.post(f"/v2/models/{model}/infer", lines, body, seconds)
+    if reply.status != 200:
+        raise triton_error(reply.status, reply.body)
+    result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH))
+    if len(result.scores) != len(texts):
+        raise BackendError(f"Triton answered {len(result.scores)} rows for {len(texts)} texts")
+    return result.scores
 
 
 def triton_error(status: int, body: bytes) -> BackendError:
@@ -147,6 +184,8 @@ def triton_error(status: int, body: bytes) -> BackendError:
         return BackendOverloaded(text)
     if "timeout expired" in text.lower():
         return BackendTimeout(text)
+    if "RankDied: " in text or ("tub process" in text and "is not healthy" in text):
+        return BackendLost(text)
     if status in (404, 503) or "unknown model" in text:
         return BackendUnavailable(text)
     return BackendError(text)

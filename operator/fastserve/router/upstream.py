@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
-from fastserve.errors import BackendTimeout, BackendUnavailable
+from fastserve.errors import BackendLost, BackendTimeout, BackendUnavailable
+from fastserve.router.certificates import PeerTls
 
 CONNECT_SECONDS = 1.0
 IDLE_SECONDS = 30.0
@@ -42,7 +43,7 @@ class _ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.usable = False
-        self._fail(BackendUnavailable(f"the connection broke: {exc or 'closed by the other side'}"))
+        self._fail(BackendLost(f"the connection broke: {exc or 'closed by the other side'}"))
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
@@ -72,13 +73,22 @@ class _ClientConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> asyncio.Future[Reply]:
         self.answered = False
-        self._reply = self._loop.create_future()
-        self._transport.write(data)
-        return self._reply
+        reply = self._reply = self._loop.create_future()
+        if self.usable:
+            self._transport.write(data)
+        else:
+            # It broke after it was made; that is told once.
+            self._fail(BackendUnavailable("the connection broke before it was used"))
+        return reply
 
     def expire(self) -> None:
         """The deadline: the answer that may still come must not be taken for the next one."""
         self._fail(BackendTimeout("no answer by the deadline"))
+        self.abort()
+
+    def break_off(self, why: str) -> None:
+        self.answered = True  # as good as: it is not to be asked the same at once on a new connection
+        self._fail(BackendLost(why))
         self.abort()
 
     def abort(self) -> None:
@@ -92,17 +102,23 @@ class _ClientConnection(asyncio.Protocol):
 
 
 class Upstream:
-    """Calls to one address (``host:port``); opens connections as they are needed, keeps the idle ones."""
+    """Calls to one address (``host:port``); opens connections as they are needed, keeps the idle ones. With
+    `tls` by the certificate that is there when a connection is opened."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: PeerTls | None = None) -> None:
         self.address = address
+        self._tls = tls
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._idle: list[_ClientConnection] = []
+        self._busy: set[_ClientConnection] = set()
+        self._closed = False
         self._host_line = f"host: {address}\r\n".encode("latin-1")
 
-    async def get(self, path: str, seconds: float) -> Reply:
-        return await self._call(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), self._host_line), seconds)
+    async def get(self, path: str, seconds: float, headers: bytes = b"") -> Reply:
+        """As post, without a body."""
+        head = b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), self._host_line, headers)
+        return await self._call(head, seconds)
 
     async def post(self, path: str, headers: bytes, body: bytes, seconds: float) -> Reply:
         """`headers` are whole lines, each ended by CRLF. Raises BackendUnavailable or BackendTimeout."""
@@ -110,9 +126,16 @@ class Upstream:
         return await self._call(head % (path.encode(), self._host_line, len(body), headers) + body, seconds)
 
     def close(self) -> None:
+        """Keep no connection; calls under way end as they would."""
+        self._closed = True
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
+
+    def break_off(self, why: str) -> None:
+        """End the calls under way with BackendLost: what is known to be dead is not waited for."""
+        for connection in tuple(self._busy):
+            connection.break_off(why)
 
     async def _call(self, data: bytes, seconds: float) -> Reply:
         if seconds <= 0:
@@ -120,15 +143,20 @@ class Upstream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         connection = self._take(loop.time())
-        if connection is not None:
+        if connection is None:
+            return await self._exchange(await self._connect(loop, deadline), data, deadline)
+        try:
+            return await self._exchange(connection, data, deadline)
+        except BackendLost as lost:
+            # A kept connection may have been closed before our bytes arrived: nothing was answered,
+            # and an inference may be asked twice.
+            if connection.answered:
+                raise
             try:
-                return await self._exchange(connection, data, deadline)
-            except BackendUnavailable:
-                # A kept connection may have been closed before our bytes arrived: nothing was answered,
-                # and an inference may be asked twice.
-                if connection.answered:
-                    raise
-        connection = await self._connect(loop, deadline)
+                connection = await self._connect(loop, deadline)
+            except BackendUnavailable as gone:
+                # Or the bytes arrived and were the end of who listened.
+                raise BackendLost(str(gone)) from lost
         return await self._exchange(connection, data, deadline)
 
     def _take(self, now: float) -> _ClientConnection | None:
@@ -144,7 +172,7 @@ class Upstream:
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await loop.create_connection(
-                    lambda: _ClientConnection(loop), self._host, self._port
+                    lambda: _ClientConnection(loop), self._host, self._port, **self._secured()
                 )
         except TimeoutError as error:
             kind = BackendTimeout if seconds < CONNECT_SECONDS else BackendUnavailable
@@ -153,10 +181,20 @@ class Upstream:
             raise BackendUnavailable(f"{self.address} does not accept connections: {error}") from error
         return connection
 
+    def _secured(self) -> dict[str, Any]:
+        """What makes a new connection one with TLS. Raises BackendUnavailable without a certificate."""
+        if self._tls is None:
+            return {}
+        material = self._tls.material
+        if material is None:
+            raise BackendUnavailable(f"{self.address} is not called without a certificate")
+        return {"ssl": material.client, "server_hostname": material.name}
+
     async def _exchange(self, connection: _ClientConnection, data: bytes, deadline: float) -> Reply:
         loop = connection._loop
         reply = connection.send(data)
         timer = loop.call_at(deadline, connection.expire)
+        self._busy.add(connection)
         try:
             answer = await reply
         except asyncio.CancelledError:
@@ -164,7 +202,10 @@ class Upstream:
             raise
         finally:
             timer.cancel()
-        if connection.usable:
+            self._busy.discard(connection)
+        if self._closed:
+            connection.abort()
+        elif connection.usable:
             connection.idle_since = loop.time()
             self._idle.append(connection)
         return answer

@@ -13,6 +13,8 @@ from fastserve.router.answers import Refusal
 
 MAX_TOP_K = 16
 MAX_DEADLINE_MILLIS = 600_000
+MAX_SHOWN = 80
+"""Characters of a caller's word that an error repeats."""
 Decision = Literal["Selected", "Fallback", "Direct", "Rejected"]
 
 
@@ -105,21 +107,25 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
     """One stable word for programs."""
 
 
+Scalar = str | int | float | bool | None
+"""What the protocol allows as a parameter. Typed, so that nobody nests what nobody reads."""
+
+
 class InferTensor(msgspec.Struct, frozen=True):
     """A tensor of the Open Inference Protocol; `data` or binary data, never both."""
 
     name: str
     datatype: str = ""
     shape: tuple[int, ...] = ()
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    parameters: dict[str, Scalar] = {}
+    data: list[Scalar | list[Scalar]] | None = None
 
 
 class WantedOutput(msgspec.Struct, frozen=True):
     """An output that the caller asks for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Scalar] = {}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -127,7 +133,7 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     inputs: tuple[InferTensor, ...]
     id: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Scalar] = {}
     outputs: tuple[WantedOutput, ...] = ()
 
 
@@ -196,7 +202,9 @@ class Reader:
             raise self._misfit(str(error)) from error
         except UnicodeDecodeError as error:
             raise Refusal("TextNotUtf8", f"the body is not UTF-8: {_utf8_fault(body)}") from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except RecursionError as error:
+            raise Refusal("BadJson", "the body is nested too deep") from error
+        except msgspec.DecodeError as error:
             raise Refusal("BadJson", _syntax(body, str(error))) from error
 
     def _misfit(self, text: str) -> Refusal:
@@ -213,6 +221,7 @@ class Reader:
         return Refusal("WrongType", text)
 
     def _unknown(self, name: str) -> str:
+        name = name[:MAX_SHOWN]
         near = difflib.get_close_matches(name.lower(), [field.lower() for field in self._fields], 1, 0.5)
         nearest = next((field for field in self._fields if near and field.lower() == near[0]), None)
         hint = f"; did you mean {nearest!r}?" if nearest else ""

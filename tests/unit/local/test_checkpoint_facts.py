@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fastserve.errors import CheckpointError
-from fastserve.local.checkpoints import read_facts
+from fastserve.errors import CheckpointError, CheckpointMissing
+from fastserve.local.checkpoints import read_custom_facts, read_facts
 
 CONFIG = {"model_type": "bert", "num_attention_heads": 2}
 
@@ -32,6 +32,18 @@ def test_other_weights_have_another_digest(tmp_path: Path) -> None:
 def test_an_artefact_tells_its_own_digest(tmp_path: Path) -> None:
     (checkpoint(tmp_path) / "fastserve.json").write_text('{"digest": "abc"}')
     assert read_facts(tmp_path.as_uri()).digest == "abc"
+
+
+def test_a_triton_model_folder_of_the_user_s_own_needs_no_config_json(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "config.pbtxt").write_text("backend")
+    (tmp_path / "1" / "model.py").write_text("x")
+    before = read_custom_facts(tmp_path.as_uri())
+    assert (dict(before.config), before.weight_bytes) == ({}, 8)
+    (tmp_path / "1" / "model.py").rename(tmp_path / "1" / "other.py")
+    assert read_custom_facts(tmp_path.as_uri()).digest != before.digest
+    with pytest.raises(CheckpointMissing, match="no model folder"):
+        read_custom_facts((tmp_path / "none").as_uri())
 
 
 @pytest.mark.parametrize(

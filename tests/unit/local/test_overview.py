@@ -1,12 +1,15 @@
 """What `fastserve status` tells, from what supervisor and routers say."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastserve.api.state import RouterState
+from fastserve.api.state import RouterState, SwapState, VersionState
 from fastserve.local.documents import (
     CRASHES,
+    ExchangeNote,
+    Exchanges,
     PoolPlace,
     ProcessKind,
     RejectedMember,
@@ -15,6 +18,7 @@ from fastserve.local.documents import (
     Session,
 )
 from fastserve.local.overview import MemberRow, Overview, overview
+from fastserve.local.pool_files import write_exchanges
 
 DOOR = RouterPlace(instance="news-door", data="127.0.0.1:1", admin="127.0.0.1:2")
 SPORT = RouterPlace(instance="sport-0", member="sport", data="127.0.0.1:3", admin="127.0.0.1:4")
@@ -108,3 +112,28 @@ def test_a_door_that_cannot_listen_is_told_and_nobody_waits_for_it() -> None:
     assert not whole(loaded, process("news-door", 2, "exit code 3", 1)).pools[0].settled
     pool = whole(loaded, process("news-door", 5, "exit code 3", CRASHES)).pools[0]
     assert (pool.settled, "exit code 3" in pool.because) == (True, True)
+
+
+def exchanging(folder: Path, note: ExchangeNote, said: RouterState) -> MemberRow:
+    """The row of sport while the session's process has noted this, and its router says that."""
+    write_exchanges(folder, Exchanges(members={"sport": note}))
+    pool = PoolPlace(name="news", folder=folder, routers=(DOOR, SPORT))
+    running = Session(pid=1, created=0.0, pools=(pool,), processes=())
+    return overview(running, {"sport-0": said}, {}).pools[0].members[0]
+
+
+def test_both_versions_and_the_way_between_them_are_told(tmp_path: Path) -> None:
+    versions = tuple(
+        VersionState(digest=name, version=name, phase="Loaded", active=True, share=share)
+        for name, share in (("new", 0.1), ("old", 0.9))
+    )
+    swap = SwapState(phase="Canary", since="", because="it is tried")
+    said = state(ready=True, phase="Loaded").model_copy(update={"versions": versions, "swap": swap})
+    row = exchanging(tmp_path, ExchangeNote(phase="Canary", because="new takes the place of old"), said)
+    assert (row.version, row.phase) == ("old, new", "Ready")
+    assert row.exchange == "new takes the place of old (Canary: it is tried)"
+
+
+def test_at_rest_nothing_is_told_of_versions(tmp_path: Path) -> None:
+    note = ExchangeNote(phase="Rest", because="the stable version is the wanted one")
+    assert exchanging(tmp_path, note, state(ready=True, phase="Loaded")).exchange == ""

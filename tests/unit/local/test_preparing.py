@@ -6,7 +6,7 @@ import pytest
 
 from fastserve.errors import LocalError
 from fastserve.local.environment import Environment, TritonHome
-from fastserve.local.preparing import Wanted, plans_for, read
+from fastserve.local.preparing import Wanted, engine_home, plans_for, read
 from make import machine
 
 POOL = """\
@@ -42,15 +42,15 @@ def environment(folder: Path) -> Environment:
 
 
 def test_relative_checkpoints_lie_beside_the_file(tmp_path: Path) -> None:
-    (made,) = plans_for(wanted(tmp_path), environment(tmp_path), machine())
-    assert [instance.sub_model for instance in made.instances] == ["sport"]
+    (made,) = plans_for(wanted(tmp_path), engine_home(environment(tmp_path)), machine())
+    assert [instance.sub_model for instance in made.plan.instances] == ["sport"]
 
 
 def test_too_little_memory_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(
         LocalError, match=r"Too little memory for news: about 1\..* are needed, and 0\.5 GiB are"
     ):
-        plans_for(wanted(tmp_path), environment(tmp_path), machine(memory_bytes=1 << 29))
+        plans_for(wanted(tmp_path), engine_home(environment(tmp_path)), machine(memory_bytes=1 << 29))
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,10 @@ def test_examples_that_cannot_be_read_reject_their_sub_model(
     )
     if text is not None:
         (tmp_path / "examples.jsonl").write_text(text)
-    (made,) = plans_for(read([file]), environment(tmp_path), machine())
-    why = made.rejected["sport"]
-    assert (why.field, words in why.message, made.instances) == ("spec.examplesFrom.storageUri", True, ())
+    (made,) = plans_for(read([file]), engine_home(environment(tmp_path)), machine())
+    why = made.plan.rejected["sport"]
+    assert (why.field, words in why.message) == ("spec.examplesFrom.storageUri", True)
+    assert made.plan.instances == ()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

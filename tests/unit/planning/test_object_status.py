@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.objects import DEPLOYMENT, SERVICE
 from fastserve.api.routes import RouteTable
-from fastserve.api.state import RankState
+from fastserve.api.state import RankState, VersionState
 from fastserve.api.submodel import Gpu, SubModelStatus
 from fastserve.planning.objects.affinity import affinity
 from fastserve.planning.objects.decision import WriteFailure
@@ -539,6 +539,9 @@ def test_a_new_version_that_fails_is_told_while_the_old_one_answers(reason: str,
     target = cluster.plan().targets["sport"].digest
     old = {"digest": "old", "version": "old", "target_digest": target, **failed_load(reason, "not this one")}
     cluster = with_pod({"conditions": READY}, old)
+    answers = VersionState(digest="old", version="old", phase="Loaded", active=True, share=1.0)
+    ((uid, heard),) = [(uid, one) for uid, one in cluster.states.items() if one.member == "sport"]
+    cluster.states[uid] = heard.model_copy(update={"versions": (answers,)})
     cluster.look()
     status = read_status(cluster.sub_models["sport"], SubModelStatus)
     assert status is not None

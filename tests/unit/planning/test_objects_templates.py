@@ -263,6 +263,7 @@ def test_the_settings_of_a_sidecar_are_the_ones_of_the_contract() -> None:
         "triton_http": "127.0.0.1:8000",
         "triton_grpc": "127.0.0.1:8001",
         "repository_path": "/fastserve/repository",
+        "warden_socket": "/fastserve/run/warden.sock",
         "models_path": "/fastserve/models",
         "credentials_path": "/fastserve/credentials",
         "claims_path": "/fastserve/claims",

@@ -3,7 +3,7 @@
 from fastserve.api.routes import EngineTarget, Target
 from fastserve.errors import CheckpointMissing
 from fastserve.router.bookkeeping import Bookkeeping
-from fastserve.router.serving import Serving
+from fastserve.router.versions.trial import Serving
 
 
 def target(model_name: str) -> Target:

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from fastserve import errors
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import (
+    BackendAway,
+    BackendError,
+    BackendLost,
+    BackendOverloaded,
+    BackendTimeout,
+    BackendUnavailable,
+)
 from fastserve.router.answers import PHRASES, STATUS, Refusal, error_answer, refusal_of
 from fastserve.router.triton import load_failure, triton_error
 
@@ -20,6 +27,8 @@ def test_every_status_has_a_phrase() -> None:
         (BackendOverloaded("x"), 429, "QueueFull"),
         (BackendTimeout("x"), 504, "DeadlineExceeded"),
         (BackendUnavailable("x"), 503, "MemberUnavailable"),
+        (BackendAway("x"), 503, "MemberUnavailable"),
+        (BackendLost("x"), 503, "MemberLost"),
         (BackendError("x"), 503, "MembersFailed"),
         (errors.EngineError("x"), 500, "Internal"),
         (Refusal("NoMatch", "x"), 422, "NoMatch"),
@@ -58,7 +67,9 @@ def test_the_reason_of_a_failed_load_is_found_in_triton_s_words(text: str, reaso
         (503, b'{"error": "Exceeds maximum queue size"}', BackendOverloaded),
         (503, b'{"error": "Request timeout expired"}', BackendTimeout),
         (404, b'{"error": "Request for unknown model"}', BackendUnavailable),
-        (503, b'{"error": "RankDied: rank 0"}', BackendUnavailable),
+        (503, b'{"error": "RankDied: rank 0"}', BackendLost),
+        (500, b'{"error": "message: Stub process \'m_0\' is not healthy."}', BackendLost),
+        (500, b'{"error": "message: The stub process is not healthy"}', BackendLost),
         (500, b'{"error": "EngineFailed: no luck"}', BackendError),
         (500, b"not json", BackendError),
     ],

@@ -10,6 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from fastserve.api.access import state_key
+from fastserve.api.identity import POOL_LABEL
 from fastserve.api.objects import Manifest
 from fastserve.controller import asking
 from fastserve.controller.asking import RouterAsker
@@ -54,6 +56,29 @@ async def test_a_router_tells_its_state() -> None:
         states = await asker.states([pod()])
     assert states["uid-1"].because == "it answers"
     assert asked == ["/v1/state"]
+
+
+async def test_a_pool_is_shown_the_key_that_its_table_has_the_digest_of_and_no_other_one() -> None:
+    shown = []
+
+    async def handle(request: web.Request) -> web.Response:
+        shown.append(request.headers["authorization"])
+        return web.json_response(STATE)
+
+    application = web.Application()
+    application.router.add_get("/v1/state", handle)
+    runner = web.AppRunner(application, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as client:
+        asker = RouterAsker(client, runner.addresses[0][1], state_seed=b"seed")
+        for pool in ("news", "mail"):
+            one = pod()
+            one["metadata"]["labels"] = {POOL_LABEL: pool}
+            assert await asker.states([one])
+    await runner.cleanup()
+    keys = [line.removeprefix("Bearer ") for line in shown]
+    assert keys == [state_key(b"seed", "default/news"), state_key(b"seed", "default/mail")]
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,16 @@ class FakeTriton:
     load_errors: dict[str, str] = field(default_factory=dict)
     """By the model's name."""
     infer_error: tuple[int, str] | None = None
+    fail_next: int = 0
+    fails_half: bool = False
+    frozen: bool = False
+    deadly: bytes = b""
+    """A text that its stub dies of."""
+    deaths: int = 0
+    asked: int = 0
     delay: float = 0.0
+    slots: asyncio.Semaphore | None = None
+    """So many inferences at once take their delay; the others wait before it."""
     calls: list[tuple[str, int]] = field(default_factory=list)
     loads: list[str] = field(default_factory=list)
     unloads: list[str] = field(default_factory=list)
@@ -80,7 +89,9 @@ class FakeTriton:
     # control
 
     async def live(self) -> bool:
-        return self.is_live
+        if self.frozen:
+            await asyncio.sleep(2.0)  # as long as the real control waits
+        return self.is_live and not self.frozen
 
     async def index(self) -> dict[str, str]:
         if not self.is_live:
@@ -147,6 +158,10 @@ class FakeTriton:
             await server.wait_closed()
 
     async def _infer(self, request: Request) -> Answer:
+        while self.frozen:
+            await asyncio.sleep(0.02)
+        if request.path == "/v2/health/live":
+            return Answer(200, b"")
         name = request.path.split("/")[3]
         if self.infer_error is not None:
             status, text = self.infer_error
@@ -158,8 +173,15 @@ class FakeTriton:
         shape = head["inputs"][0]["shape"]
         assert shape[1] == 1
         self.calls.append((name, shape[0]))
-        if self.delay:
-            await asyncio.sleep(self.delay)
+        if self.deadly and self.deadly in request.body:
+            self.deaths += 1
+            return Answer(500, b'{"error": "Stub process is not healthy."}')
+        self.asked += b"ready?" not in request.body
+        if self._fails(request.body):
+            return Answer(500, b'{"error": "EngineFailed: no memory"}')
+        async with self.slots or nullcontext():
+            if self.delay:
+                await asyncio.sleep(self.delay)
         output = head["outputs"][0]["name"]
         rows = np.stack([self._row(text) for text in _texts(request.body[cut:])])
         tensor = {
@@ -171,6 +193,15 @@ class FakeTriton:
         document = json.dumps({"model_name": name, "model_version": "1", "outputs": [tensor]}).encode()
         headers = (("Inference-Header-Content-Length", str(len(document))),)
         return Answer(200, document + rows.tobytes(), headers)
+
+    def _fails(self, body: bytes) -> bool:
+        """Probes never do: the failures that nobody sees are the ones of requests."""
+        if b"ready?" in body:
+            return False
+        if self.fail_next:
+            self.fail_next -= 1
+            return True
+        return self.fails_half and self.asked % 2 == 1
 
     def _row(self, text: bytes) -> np.ndarray:
         """The first label for even lengths, the second for odd ones; embeddings point one way."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,6 +37,7 @@ async def raw(world_: World, data: bytes) -> tuple[int, dict[str, str], bytes]:
         writer.close()
 
 
+CHUNKED = b"transfer-encoding: chunked"
 BAD_BODIES = [
     ("an empty text", b'{"text": ""}', 400, "TextEmpty", "empty"),
     ("only white space", b'{"text": " \\n\\t "}', 400, "TextEmpty", "empty"),
@@ -111,26 +113,31 @@ HOSTILE = [
     ),
     (
         "two lengths of one body",
-        b"POST /v1/predict HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n" + CHUNKED + b"\r\n\r\n0\r\n\r\n",
         400,
         "BadRequest",
     ),
-    ("a length below zero", b"POST /v1/predict HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400, "BadRequest"),
+    (
+        "a length below zero",
+        b"POST /v1/predict HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+        400,
+        "BadRequest",
+    ),
     (
         "a length far over the limit, and nothing sent",
-        b"POST /v1/predict HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n",
         413,
         "BodyTooLarge",
     ),
     (
         "chunks without end",
-        b"POST /v1/predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNK * 6,
+        b"POST /v1/predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNK * 6,
         413,
         "BodyTooLarge",
     ),
     (
         "thousands of one-byte chunks",
-        b"POST /v1/predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 5000,
+        b"POST /v1/predict HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 5000,
         413,
         "BodyTooLarge",
     ),
@@ -154,8 +161,9 @@ async def test_hostile_http_is_refused_and_the_connection_closed(
 async def test_pipelined_requests_are_answered_in_their_order_with_the_bad_one_last(pool: World) -> None:
     host, port = pool.door.data.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    good = b'POST /v1/route HTTP/1.1\r\nx-request-id: first\r\ncontent-length: 17\r\n\r\n{"text": "paris"}'
-    writer.write(good + b"GET /v2 HTTP/1.1\r\nx-request-id: second\r\n\r\n" + b"rubbish\r\n\r\n")
+    good = b"POST /v1/route HTTP/1.1\r\nhost: a\r\nx-request-id: first\r\ncontent-length: 17\r\n\r\n"
+    good += b'{"text": "paris"}'
+    writer.write(good + b"GET /v2 HTTP/1.1\r\nhost: a\r\nx-request-id: second\r\n\r\n" + b"rubbish\r\n\r\n")
     async with asyncio.timeout(5):
         answers = (await reader.read()).decode()
     writer.close()
@@ -167,7 +175,7 @@ async def test_pipelined_requests_are_answered_in_their_order_with_the_bad_one_l
 async def test_a_caller_that_expects_100_continue_gets_it(pool: World) -> None:
     host, port = pool.door.data.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /v1/route HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 17\r\n\r\n")
+    writer.write(b"POST /v1/route HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 17\r\n\r\n")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
     writer.write(b'{"text": "paris"}')
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
@@ -190,7 +198,7 @@ async def test_a_request_id_that_would_break_a_header_is_replaced(pool: World) -
     _, _, made = await pool.door.post("/v1/route", {"text": "paris"}, f"x-request-id: {'a' * 200}\r\n")
 
     assert kept.headers[b"x-request-id"] == b"abc-1"
-    assert len(made.headers[b"x-request-id"]) == 16
+    assert re.fullmatch(rb"[0-9a-f]{16,32}", made.headers[b"x-request-id"])
 
 
 async def test_no_match_tells_every_score(pool: World) -> None:

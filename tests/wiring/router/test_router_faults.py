@@ -94,11 +94,11 @@ async def test_a_triton_that_died_and_came_back_is_loaded_again(tmp_path: Path) 
         triton = pool.tritons["banking"]
         await triton.die()
 
-        async def not_ready() -> bool:
-            return (await pool.nodes["banking"].readyz())[0] == 503
+        async def known_to_be_gone() -> bool:
+            status, readiness = await pool.nodes["banking"].readyz()
+            return (status, readiness["because"]) == (503, "Triton is not live")
 
-        await pool.until(not_ready)
-        assert (await pool.nodes["banking"].readyz())[1]["because"] == "Triton is not live"
+        await pool.until(known_to_be_gone)
         triton.is_live = True
         await triton.start()
         await pool.all_ready()

@@ -44,7 +44,7 @@ async def test_prototypes_are_told_as_half_floats_under_their_key(tmp_path: Path
 
 async def test_a_key_that_nobody_uses_and_what_is_no_key_are_not_found(tmp_path: Path) -> None:
     async with api_world(tmp_path, ("banking",)) as pool:
-        for key in ("0" * 64, "{key}", "short", ""):
+        for key in ("0" * 64, "key", "short", ""):
             assert (await pool.door.admin.get(f"/v1/prototypes/{key}", 5.0)).status == 404
 
 

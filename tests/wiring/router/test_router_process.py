@@ -147,7 +147,7 @@ def get(port: int, path: str) -> bytes:
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), 30) as sock:
-                sock.sendall(f"GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n".encode())
+                sock.sendall(f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
                 answer = b""
                 while part := sock.recv(65536):
                     answer += part

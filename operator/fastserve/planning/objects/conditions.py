@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fastserve.api.meta import Condition
-from fastserve.planning.objects.moments import Moment, rfc3339
+from fastserve.planning.moments import Moment, rfc3339
 
 MAX_MESSAGE = 1024
 MAX_NAMED = 5

@@ -12,13 +12,14 @@ from fastserve.api.identity import (
     TRITON_HTTP_PORT,
     TRITON_METRICS_PORT,
 )
+from fastserve.api.modelpool import Router
 from fastserve.api.objects import Manifest
 from fastserve.api.pods import EnvVar
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.security import container_security
 from fastserve.planning.objects.settings import ImageSet
-from fastserve.planning.triton import LOOPBACK, ServerPlace, server_arguments
+from fastserve.planning.triton import LOOPBACK, ServerPlace, server_arguments, warden_arguments
 
 DATA_PORT_NAME: Final = "data"
 ADMIN_PORT_NAME: Final = "admin"
@@ -35,6 +36,18 @@ class Part:
     env: Sequence[EnvVar] = ()
 
 
+def access_settings(router: Router) -> dict[str, str]:
+    """Where a router finds keys and certificates; nothing where it needs none."""
+    found: dict[str, str] = {}
+    if router.auth is not None:
+        found["keys_path"] = pod_paths.API_KEYS
+    if router.tls is not None:
+        found["tls_path"] = pod_paths.CERTIFICATE
+        if router.tls.client_ca_secret_name is not None:
+            found["client_ca_path"] = pod_paths.CALLER_AUTHORITY
+    return found
+
+
 def sidecar_settings(pool: str, member: str, credentials_path: str | None) -> dict[str, Any]:
     """The settings document of a router beside a Triton."""
     settings = {
@@ -43,6 +56,7 @@ def sidecar_settings(pool: str, member: str, credentials_path: str | None) -> di
         "triton_http": f"{LOOPBACK}:{TRITON_HTTP_PORT}",
         "triton_grpc": f"{LOOPBACK}:{TRITON_GRPC_PORT}",
         "repository_path": pod_paths.REPOSITORY,
+        "warden_socket": pod_paths.WARDEN_SOCKET,
         "models_path": pod_paths.MODELS,
         "claims_path": pod_paths.CLAIMS,
         "images_path": pod_paths.IMAGES,
@@ -82,13 +96,14 @@ def as_sidecar(container: Manifest) -> Manifest:
 
 def triton_container(part: Part) -> Manifest:
     """Triton. It has no probe: it listens on loopback only, its own health endpoints say yes while its model
-    is dead, and the router's readiness is an inference. Kubernetes starts it again when it ends."""
+    is dead, and the router's readiness is an inference. Kubernetes starts it again when it ends; where it
+    does not end but is frozen, the router has its warden do it."""
     drain = [pod_paths.ENGINE_PYTHON, "-m", "fastserve.engine.drain", pod_paths.ROUTER_SOCKET]
     return {
         "name": pod_paths.TRITON_CONTAINER,
         "image": part.images.triton,
         "imagePullPolicy": part.images.pull_policy,
-        "args": list(server_arguments(_triton_place())),
+        "args": list(_triton_arguments()),
         "env": [env_entry(variable) for variable in part.env],
         "resources": part.resources,
         "volumeMounts": list(part.mounts),
@@ -151,8 +166,9 @@ def _probe(path: str, *, period: int, timeout: int, failures: int) -> Manifest:
     }
 
 
-def _triton_place() -> ServerPlace:
-    return ServerPlace(
+def _triton_arguments() -> tuple[str, ...]:
+    """Of the image's entry point, which is Triton's warden."""
+    place = ServerPlace(
         repository=pod_paths.REPOSITORY,
         backend_directory=pod_paths.TRITON_BACKENDS,
         http_port=TRITON_HTTP_PORT,
@@ -160,3 +176,5 @@ def _triton_place() -> ServerPlace:
         metrics_port=TRITON_METRICS_PORT,
         shm_prefix="fastserve",
     )
+    server = (pod_paths.TRITON_SERVER, *server_arguments(place))
+    return warden_arguments(pod_paths.WARDEN_SOCKET, place.shm_prefix, server)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from fastserve.api.objects import Kind, Manifest
 from fastserve.api.routes import RouteTable, Target
+from fastserve.api.state import RouterState
 from fastserve.planning.plan import Rejection
+from fastserve.planning.versions.words import Decision
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ class ObjectPlan:
     """What one reconcile is to do. `revisions` and `targets` are the wanted revision and the version that is
     wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
 
-    `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
-    table. `foreign` are wanted names that were seen to be taken by others. With `pool_rejection` nothing is
-    applied and nothing changes for those that run, but that what is suspended ends."""
+    `table_digest` is what routers say that have the `table`. `exchanges` are the decisions on the members'
+    versions, by sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the
+    target that it has in the table. `foreign` are wanted names that were seen to be taken by others. With
+    `pool_rejection` nothing is applied and nothing changes for those that run, but that what is suspended
+    ends."""
 
     apply: tuple[Apply, ...] = ()
     delete: tuple[Delete, ...] = ()
@@ -54,11 +58,16 @@ class ObjectPlan:
     table_digest: str = ""
     revisions: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
+    exchanges: Mapping[str, Decision] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     foreign: tuple["WriteFailure", ...] = ()
     standby_revision: str = ""
     recheck_after: float | None = None
     because: str = ""
+
+    def is_read_by(self, state: RouterState) -> bool:
+        """Whether a router that says this has the wanted table."""
+        return state.table_digest != "" and state.table_digest == self.table_digest
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,7 @@ def door_of(observed: Observed, plan: ObjectPlan, refused: Sequence[WriteFailure
 
 def _has_table(pod: PodView, observed: Observed, plan: ObjectPlan) -> bool:
     if pod.state is not None:
-        current = bool(plan.table_digest) and pod.state.table_digest == plan.table_digest
-        return current and not _unselectable(pod, plan)
+        return plan.is_read_by(pod.state) and not _unselectable(pod, plan)
     # It was not heard this once. That it had this very table was heard before, if nothing was written since.
     before = read_status(observed.pool_manifest, ModelPoolStatus)
     name = routes_of_pool(observed.key.name)
@@ -89,7 +88,7 @@ def why_not_informed(door: Door, plan: ObjectPlan) -> tuple[str, str]:
         return "PodsMissing", "the pods of the stand-by routers are being made"
     if any(pod.state is None for pod in door.current):
         return "PodsStarting", "the stand-by routers start"
-    if any(pod.state is not None and pod.state.table_digest == plan.table_digest for pod in door.current):
+    if any(pod.state is not None and plan.is_read_by(pod.state) for pod in door.current):
         names = {name for pod in door.current for name in _unselectable(pod, plan)}
         return "PrototypesMissing", f"no prototypes yet of {listed(names)}"
     return "TableNotRead", "the stand-by routers have not read the current route table yet"

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastserve.api.meta import Failure
 from fastserve.api.objects import Manifest
-from fastserve.planning.objects.moments import Moment, rfc3339
+from fastserve.planning.moments import Moment, rfc3339
 from fastserve.planning.objects.pod_views import PodView
 
 IMAGE_UNPULLABLE, NODE_LOST, DISK_FULL = "ImageUnpullable", "NodeLost", "DiskFull"

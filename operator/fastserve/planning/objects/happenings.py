@@ -8,7 +8,11 @@ from fastserve.api.meta import Condition
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.submodel import SubModelStatus
 from fastserve.planning.objects.conditions import find, with_pod
+from fastserve.planning.objects.judging import UNDER_WAY
+from fastserve.planning.objects.verdicts import VERSION_REFUSED
+from fastserve.planning.versions.words import Phase
 
+STARTED = (Phase.HOT_SWAP, Phase.CANARY)
 AnyStatus = ModelPoolStatus | SubModelStatus
 MAX_NOTE = 1024
 """Bytes that the API server takes."""
@@ -29,7 +33,7 @@ def events(before: AnyStatus | None, after: AnyStatus) -> tuple[Happening, ...]:
     event: the status tells it."""
     found = [*_of_conditions(before, after), *_of_failure(before, after)]
     if isinstance(after, SubModelStatus) and (before is None or isinstance(before, SubModelStatus)):
-        found += _of_versions(before, after)
+        found += [*_of_exchange(before, after), *_of_versions(before, after)]
     found = [replace(one, note=_within(one.note)) for one in found]
     # One cause often shows in several places; it is told once.
     return tuple({(one.reason, one.note): one for one in reversed(found)}.values())[::-1]
@@ -60,13 +64,15 @@ def _of_condition(was: Condition | None, now: Condition) -> Iterator[Happening]:
             yield Happening("Normal", "Accepted", "Accept", note)
         case "Ready", "True":
             yield Happening("Normal", "Ready", "Serve", note)
+        case "Ready", "False" if now.reason == VERSION_REFUSED:
+            yield Happening("Warning", "HotSwapRefused", "Swap", note)
         case "Ready", "False" if was is not None and was.status == "True":
             yield Happening("Warning", "NotReady", "Serve", f"{now.reason}: {note}")
         case "PlacementReady", "False" if now.reason == "Unschedulable":
             yield Happening("Warning", now.reason, "Place", note)
         case "Progressing", "False" if now.reason == "ProgressDeadlineExceeded":
             yield Happening("Warning", now.reason, "RollOut", note)
-        case "Stalled", "True":
+        case "Stalled", "True" if now.reason != VERSION_REFUSED:
             yield Happening("Warning", now.reason, "Stall", note)
         case "Suspended", "True":
             yield Happening("Normal", "Suspended", "Suspend", note)
@@ -83,6 +89,44 @@ def _of_failure(before: AnyStatus | None, after: AnyStatus) -> Iterator[Happenin
     ):
         return
     yield Happening("Warning", failure.reason, "Run", with_pod(failure.message, failure.pod))
+
+
+def _of_exchange(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:
+    """The steps of a hot-swap, told by why the sub-model is Progressing."""
+    was, now = _course(before), _course(after)
+    progressing = find(after.conditions, "Progressing")
+    note = progressing.message if progressing is not None else ""
+    retargeted = before is not None and before.target_version != after.target_version
+    if now == Phase.PAUSED and was != now:
+        yield Happening("Normal", "HotSwapPaused", "Swap", note)
+    elif was == Phase.PAUSED and now and was != now:
+        yield Happening("Normal", "HotSwapResumed", "Swap", note)
+    elif now in STARTED and (was not in STARTED or retargeted):
+        yield Happening("Normal", "HotSwapStarted", "Swap", note)
+    elif was in STARTED and now == Phase.RETURNING:
+        yield Happening("Normal", "HotSwapReturning", "Swap", note)
+    elif was and not now and not _refused(after):
+        if was == Phase.RETURNING or (retargeted and _at_rest(after)):
+            yield Happening("Normal", "HotSwapAborted", "Swap", f"version {after.target_version} stays")
+        elif _at_rest(after):
+            note = f"version {after.target_version} answers on every replica"
+            yield Happening("Normal", "HotSwapPromoted", "Swap", note)
+
+
+def _course(status: SubModelStatus | None) -> str:
+    """The phase of the exchange that a status tells of; empty where none is under way."""
+    progressing = find(status.conditions, "Progressing") if status is not None else None
+    return progressing.reason if progressing is not None and progressing.reason in UNDER_WAY else ""
+
+
+def _refused(status: SubModelStatus) -> bool:
+    ready = find(status.conditions, "Ready")
+    return ready is not None and ready.reason == VERSION_REFUSED
+
+
+def _at_rest(status: SubModelStatus) -> bool:
+    progressing = find(status.conditions, "Progressing")
+    return progressing is not None and progressing.reason == "UpToDate"
 
 
 def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:

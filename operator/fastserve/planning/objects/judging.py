@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import DEPLOYMENT, Manifest
-from fastserve.api.routes import Target
+from fastserve.api.routes import Refused, Target
 from fastserve.api.submodel import SubModelStatus
 from fastserve.planning.objects.children import deployments_of
 from fastserve.planning.objects.conditions import shortened
@@ -25,15 +25,20 @@ from fastserve.planning.objects.pod_views import PodView, ended_pods, member_pod
 from fastserve.planning.objects.reading import read_status
 from fastserve.planning.objects.wanting import replicas_of, suspended
 from fastserve.planning.plan import Rejection
+from fastserve.planning.versions.deciding import refusal_of
+from fastserve.planning.versions.words import Decision, Phase
 
 POD_TEMPLATE = "spec.podTemplate"
+UNDER_WAY = (Phase.HOT_SWAP, Phase.CANARY, Phase.RETURNING, Phase.PAUSED)
+"""Phases of an exchange that something, or somebody, still has to end."""
 
 
 @dataclass(frozen=True)
 class Member:
     """One sub-model. `replicas` are those that are to run now; `revision` is empty and `target` None where
-    nothing is wanted of it. `pods` are all that have not ended, `troubles` sorted, the most telling first;
-    `unwritten` tells that the API server did not take all of its objects."""
+    nothing is wanted of it. `exchange` is the decision on its versions, None where there was none to be made,
+    and `may_be_away` how many replicas may exchange at once. `pods` are all that have not ended, `troubles`
+    sorted, the most telling first; `unwritten` tells that the API server did not take all of its objects."""
 
     name: str
     generation: int
@@ -43,6 +48,8 @@ class Member:
     replicas: int
     revision: str
     target: Target | None
+    exchange: Decision | None
+    may_be_away: int
     pods: tuple[PodView, ...]
     troubles: tuple[Trouble, ...]
     deployment: Manifest | None
@@ -91,9 +98,33 @@ class Member:
             return False
         if self.deployment is None:  # the pods are those of an older life, and about to go with it
             return False
+        if self.refusal is not None:
+            return False
         if self.replicas == 0:
             return self.was_proved and not self.staying
+        if self.exchanging is not None:
+            return self._goes_on
         return len(self.proved) >= self.replicas and len(self.current) == self.replicas and not self.old
+
+    @property
+    def exchanging(self) -> Decision | None:
+        """The exchange of versions that is under way, or waits."""
+        found = self.exchange
+        return found if found is not None and found.phase in UNDER_WAY and not self.suspended else None
+
+    @property
+    def refusal(self) -> Refused | None:
+        """Why the version that is asked for is not tried, where it is not."""
+        if self.exchange is None or self.exchange.phase is not Phase.REFUSED or self.target is None:
+            return None
+        return refusal_of(self.exchange.member, self.target.digest)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether its replicas answer, with one version or the other, but for those that exchange."""
+        answering = sum(pod.ready for pod in self.current)
+        enough = answering >= max(1, self.replicas - self.may_be_away)
+        return enough and len(self.current) == self.replicas and not self.old
 
     @property
     def hopeless_write(self) -> Trouble | None:
@@ -131,7 +162,9 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
     revision = plan.revisions.get(name, "")
     live = deployments_of(observed, uid_of(manifest)).get(revision)
     target = plan.targets.get(name)
-    pods = tuple(_up_to_date(pod, target) for pod in member_pods(observed, name))
+    exchange = plan.exchanges.get(name)
+    digests = _digests(target, exchange)
+    pods = tuple(_up_to_date(pod, digests) for pod in member_pods(observed, name))
     return Member(
         name=name,
         generation=int(manifest["metadata"].get("generation", 0)),
@@ -141,6 +174,8 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
         replicas=replicas_of(pool, sub_model) if target and sub_model and pool else 0,
         revision=revision,
         target=target,
+        exchange=exchange,
+        may_be_away=sub_model.spec.rollout.max_unavailable if sub_model else 0,
         pods=pods,
         troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
         deployment=live,
@@ -148,18 +183,27 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
     )
 
 
-def _up_to_date(pod: PodView, target: Target | None) -> PodView:
+def _digests(target: Target | None, exchange: Decision | None) -> frozenset[str]:
+    """The versions that a router may be about: the asked one, the stable one, the candidate."""
+    found = [target] if target else []
+    if exchange is not None:
+        found.append(exchange.member.target)
+        found += [exchange.member.rollout.candidate] if exchange.member.rollout else []
+    return frozenset(one.digest for one in found)
+
+
+def _up_to_date(pod: PodView, digests: frozenset[str]) -> PodView:
     """The pod without what its router still says of a version that is not wanted any more: that an earlier
     spec could not be loaded is no word on this one."""
     state, model = pod.state, pod.model
-    if state is None or model is None or target is None:
+    if state is None or model is None or not digests:
         return pod
     if pod.ready:  # it answers, with whatever version
-        if model.target_digest in ("", target.digest):
+        if model.target_digest in ("", *digests):
             return pod
         waits = model.model_copy(update={"last_failure": None, "load": LoadProgress()})
         return PodView(pod.raw, state.model_copy(update={"model": waits}))
-    if (model.target_digest or model.digest) == target.digest:
+    if (model.target_digest or model.digest) in digests:
         return pod
     told = {"model": None, "because": "it has not taken up the new version yet"}
     return PodView(pod.raw, state.model_copy(update=told))

@@ -36,12 +36,7 @@ def _placement(pod: PodView, told: Placement | None) -> Placement:
 
 
 def _version(pod: PodView) -> str:
-    """Of the weights that answer: while it loads another version, the one before."""
-    model = pod.model
-    if model is None or not pod.ready:
-        return ""
-    beside = model.target_digest not in ("", model.digest)
-    return model.version[:128] if beside or model.load.phase == "Loaded" else ""
+    return ", ".join(pod.active_versions)[:128]
 
 
 def _ranks(pod: PodView, before: Placement | None) -> tuple[RankPlacement, ...]:

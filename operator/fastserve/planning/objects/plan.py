@@ -18,12 +18,13 @@ from fastserve.api.objects import Manifest
 from fastserve.api.routes import Member
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import EngineHome
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.children import deployments_of, table_of
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.differences import applies, deletes, foreign, stops
+from fastserve.planning.objects.exchanging import exchanges
 from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
 from fastserve.planning.objects.rechecking import recheck_after
@@ -32,6 +33,7 @@ from fastserve.planning.objects.template import member_revision, standby_revisio
 from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, suspended
 from fastserve.planning.plan import Rejection
 from fastserve.planning.routes import EngineSetting, member_of, route_table
+from fastserve.planning.versions.words import Decision
 
 CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
 """Where the engine lies in Triton's image; threads are each member's own."""
@@ -75,28 +77,36 @@ def _suspended(observed: Observed) -> list[Manifest | None]:
 
 @dataclass(frozen=True)
 class _Members:
-    """Members of a pool that can be planned: `kept` as the table that routers have names them."""
+    """Members of a pool that can be planned: `decided` those that are accepted, `kept` as the table that
+    routers have names them."""
 
     judged: Membership
+    decided: Mapping[str, Decision]
     kept: Mapping[str, Member]
+
+    @property
+    def in_table(self) -> list[Member]:
+        return [*(one.member for one in self.decided.values()), *self.kept.values()]
 
 
 def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
-    members = _Members(judged, _kept(observed, judged))
+    decided = exchanges(observed, judged.accepted, CLUSTER_ENGINE, now)
+    members = _Members(judged, decided, _kept(observed, judged))
     known = _known(pool, members)
     try:
         check_fallback(pool, {**observed.sub_models, **observed.unreadable})
-        table = route_table(
-            pool, tuple(judged.accepted.values()), CLUSTER_ENGINE, tuple(members.kept.values())
-        )
+        table = route_table(pool, members.in_table, settings.state_seed)
     except InvalidSpec as error:
         rejection = Rejection(error.reason, error.field, error.message)
         because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"
         halted = stops(observed, _suspended(observed))
         return replace(known, delete=halted, pool_rejection=rejection, because=because)
-    # The digest as routers compute it.
-    carried = replace(known, table=table, table_digest=digest_of(table.model_dump(mode="json")))
+    carried = replace(
+        known,
+        table=table,
+        table_digest=digest_of(table.model_dump(mode="json")),
+    )
     return _written(observed, carried, settings, now)
 
 
@@ -112,6 +122,7 @@ def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
             name: member_revision(pool, one.sub_model) for name, one in members.judged.accepted.items()
         },
         targets={**made, **{name: member.target for name, member in members.kept.items()}},
+        exchanges=members.decided,
         kept=frozenset(members.kept),
         standby_revision=standby_revision(pool),
     )

@@ -8,11 +8,12 @@ from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL
 from fastserve.api.meta import LoadProgress
 from fastserve.api.objects import Manifest
 from fastserve.api.state import ModelState, RouterState
+from fastserve.planning.moments import Moment, seconds_between
 from fastserve.planning.objects.affinity import gpu_words
-from fastserve.planning.objects.moments import Moment, seconds_between
 from fastserve.planning.objects.naming import MEMBER, STANDBY
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import is_leaving, uid_of
+from fastserve.planning.versions.words import Heard
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,20 @@ class PodView:
         found = (one for one in self._status.get("conditions") or () if one.get("type") == kind)
         return next(found, {})
 
+    @property
+    def heard(self) -> Heard:
+        """What the decision about versions has to know of it."""
+        return Heard(uid_of(self.raw), self.state, self.ready)
+
+    @property
+    def active_versions(self) -> tuple[str, ...]:
+        """Names of the versions that it answers with, the one with most of the requests first."""
+        active = [one for one in self.heard.versions if self.ready and one.active]
+        return tuple(one.version or one.digest[:12] for one in sorted(active, key=lambda one: -one.share))
+
     def answers_with(self, digest: str) -> bool:
-        """Whether its router says that an inference of this very version was answered."""
-        model = self.model
-        return (
-            self.ready
-            and self.state is not None
-            and self.state.ready
-            and model is not None
-            and model.digest == digest
-            and model.load.phase == "Loaded"
-        )
+        """Whether its router says that this version answers, and no other."""
+        return self.state is not None and self.state.ready and self.heard.answers_wholly(digest)
 
 
 def member_pods(observed: Observed, sub_model: str) -> tuple[PodView, ...]:

@@ -89,11 +89,16 @@ def pool_service(pool: ModelPool) -> Manifest:
                     "port": SERVICE_PORT,
                     "targetPort": DATA_PORT_NAME,
                     "protocol": "TCP",
-                    "appProtocol": "http",
+                    "appProtocol": scheme_of(pool),
                 }
             ],
         },
     }
+
+
+def scheme_of(pool: ModelPool | None) -> str:
+    """What the pool's door speaks: http or https."""
+    return "https" if pool is not None and pool.spec.router.tls is not None else "http"
 
 
 def network_policy(pool: ModelPool, setting: NetworkSetting) -> Manifest | None:

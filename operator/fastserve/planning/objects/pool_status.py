@@ -7,6 +7,7 @@ from fastserve.api.identity import SERVICE_PORT
 from fastserve.api.meta import LastFailure
 from fastserve.api.modelpool import MemberStatus, ModelPoolStatus
 from fastserve.api.objects import DEPLOYMENT
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects.conditions import (
     MAX_MESSAGE,
     Edition,
@@ -19,9 +20,9 @@ from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.door import Door, door_of, why_not_informed, why_not_open
 from fastserve.planning.objects.failures import HOPELESS, INVALID_POD_TEMPLATE, Trouble, last_failure
 from fastserve.planning.objects.judging import Member, judge_all, write_troubles
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.naming import service_of_pool
 from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.pool_objects import scheme_of
 from fastserve.planning.objects.reading import read_status
 from fastserve.planning.objects.verdicts import Verdict, verdict
 from fastserve.planning.plan import Rejection
@@ -83,7 +84,7 @@ def pool_status(
         conditions=conditions(_statements(pool, why), Edition(before.conditions, generation, now)),
         members=_members(pool),
         ready_members=f"{ready}/{len(pool.members)}",
-        url=f"http://{host}" + ("" if SERVICE_PORT == 80 else f":{SERVICE_PORT}"),
+        url=f"{scheme_of(observed.pool)}://{host}" + ("" if SERVICE_PORT == 80 else f":{SERVICE_PORT}"),
         last_failure=_failure(pool, why, (before.last_failure, generation), now),
     )
 
@@ -229,7 +230,7 @@ def _members(pool: _Pool) -> tuple[MemberStatus, ...]:
 
 def _version(member: Member) -> str:
     told = member.before.active_version if member.before else ""
-    heard = sorted({pod.model.version for pod in member.answering if pod.model and pod.model.version})
+    heard = sorted({name for pod in member.answering for name in pod.active_versions})
     return (", ".join(heard) or (told if member.answering else ""))[:128]
 
 

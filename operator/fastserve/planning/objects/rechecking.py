@@ -5,22 +5,26 @@ from collections.abc import Iterable
 from fastserve.api.meta import Conditions
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.objects import CONFIG_MAP
+from fastserve.planning.moments import Moment, seconds_between
 from fastserve.planning.objects.conditions import find
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.door import door_of
 from fastserve.planning.objects.drift import applied_at
 from fastserve.planning.objects.judging import Member, judge_all
 from fastserve.planning.objects.membership import EXAMPLES_MISSING
-from fastserve.planning.objects.moments import Moment, seconds_between
 from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.objects.reading import read_status
+from fastserve.planning.versions.words import Decision, Phase
 
 STEPS = ((30.0, 1.0), (120.0, 5.0), (600.0, 15.0))
 """Not ready for less than so many seconds -> look again after so many."""
 SLOWEST = 30.0
 TABLE_NEWS = 600.0
+EXCHANGE, EXCHANGE_LATER, EXCHANGE_NEWS = 1.5, 5.0, 600.0
+"""While versions are exchanged: seconds until the next look, and those after so many without a step, as in
+a long canary."""
 LOADING_AT_MOST = 3.0
 """While a router loads, its next word is never heard later than this: what it knows is to stand in the status
 within five seconds, and a look takes its time too."""
@@ -33,7 +37,8 @@ def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | 
     if observed.pool is None:
         return None
     members = judge_all(observed, plan).values()
-    waits = [_member_wait(member, now) for member in members]
+    halted = plan.pool_rejection is not None
+    waits = [_member_wait(member, now, halted=halted) for member in members]
     waits.append(_table_wait(observed, now))
     if plan.foreign:
         waits.append(SLOWEST)
@@ -50,10 +55,15 @@ def _table_wait(observed: Observed, now: Moment) -> float | None:
     return _patience(written, now) if age < TABLE_NEWS else None
 
 
-def _member_wait(member: Member, now: Moment) -> float | None:
+def _member_wait(member: Member, now: Moment, *, halted: bool) -> float | None:
+    """`halted` where the pool is rejected, so that no exchange goes on."""
     if member.rejection is not None:
         waits = member.rejection.reason == EXAMPLES_MISSING
         return _patience(_since(member), now) if waits else None
+    if member.exchanging is not None and member.staying and not halted:
+        return _exchange_wait(member.exchanging, now)
+    if member.refusal is not None and len(member.answering) == len(member.staying):
+        return None
     if member.ready or member.suspended or (member.replicas == 0 and not member.staying):
         return None
     wait = _patience(_since(member), now)
@@ -67,6 +77,17 @@ def _has_more_to_say(pod: PodView, now: Moment) -> bool:
         return pod.load is None or pod.load.phase != "FailedToLoad"
     begun = (one.get("state", {}).get("running", {}).get("startedAt", "") for one in pod.containers)
     return any(moment and seconds_between(moment, now) < STARTING for moment in begun)
+
+
+def _exchange_wait(exchange: Decision, now: Moment) -> float | None:
+    """Only routers know how an exchange goes. A pause ends by a change of the spec, which is an event."""
+    rollout = exchange.member.rollout
+    if exchange.phase is Phase.PAUSED:
+        return None
+    if rollout is None:  # all that is left is to hear that everybody is back
+        return EXCHANGE_LATER
+    age = seconds_between(max(rollout.step, rollout.tried_since), now)
+    return EXCHANGE if age < EXCHANGE_NEWS else EXCHANGE_LATER
 
 
 def _since(member: Member) -> str:

@@ -33,3 +33,5 @@ class ObjectSettings:
     images: ImageSet
     network: NetworkSetting = field(default_factory=NetworkSetting)
     cluster_domain: str = "cluster.local"
+    state_seed: bytes = field(default=b"", repr=False, compare=False)
+    """What the keys are made of with which the operator reads the state of routers that ask for keys."""

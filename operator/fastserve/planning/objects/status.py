@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from fastserve.api.meta import LastFailure
 from fastserve.api.submodel import SubModelStatus
 from fastserve.errors import InvalidSpec
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects.conditions import Edition, Statement, conditions
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import last_failure
 from fastserve.planning.objects.happenings import Happening, events
 from fastserve.planning.objects.judging import Member, judge
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.naming import member_selector
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.placements import placements
@@ -30,7 +30,8 @@ def sub_model_status(
     why = verdict(member, plan.pool_rejection)
     before = member.before or SubModelStatus()
     edition = Edition(before.conditions, member.generation, now)
-    active = sorted({one.version for one in placements(member) if one.phase == "Ready" and one.version})
+    placed = placements(member)
+    active = sorted({name for one in placed if one.phase == "Ready" for name in one.version.split(", ")})
     selector = member_selector(observed.key.name, name)
     return SubModelStatus(
         observed_generation=member.generation,
@@ -40,9 +41,9 @@ def sub_model_status(
         selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
         revision=member.revision or before.revision,
         proved_revision=member.proof if member.was_proved else before.proved_revision,
-        active_version=", ".join(active)[:128],
+        active_version=", ".join(name for name in active if name)[:128],
         target_version=_target_version(member),
-        placement=placements(member),
+        placement=placed,
         load=progress(member),
         last_failure=failure_of(member, why, now),
     )
@@ -62,6 +63,14 @@ def _target_version(member: Member) -> str:
 def failure_of(member: Member, why: Verdict, now: Moment) -> LastFailure | None:
     """The last failure: what is wrong now, or what was, until a newer generation answers."""
     before = member.before.last_failure if member.before else None
+    refused = member.refusal
+    if refused is not None:
+        return LastFailure(
+            reason=refused.reason,
+            message=refused.message,
+            time=refused.time,
+            generation=member.generation,
+        )
     if why.ready and before is not None and before.generation < member.generation:
         before = None
     told = last_failure(member.troubles, before, now, ready=why.ready)
@@ -78,6 +87,8 @@ def _statements(member: Member, why: Verdict, pool: str) -> Iterator[Statement]:
     yield _placement_ready(member)
     if why.under_way:
         yield Statement("Reconciling", True, why.reason, why.message)
+    elif member.exchanging is not None and why.ready:
+        yield Statement("Reconciling", True, member.exchanging.phase, member.exchanging.because)
     if why.stalled:
         yield Statement("Stalled", True, why.reason, why.message)
     if member.suspended:
@@ -98,6 +109,8 @@ def _progressing(member: Member, why: Verdict) -> Statement:
         return Statement("Progressing", False, "ProgressDeadlineExceeded", stuck)
     if why.under_way:
         return Statement("Progressing", True, why.reason, why.message)
+    if member.exchanging is not None and why.ready:
+        return Statement("Progressing", True, member.exchanging.phase, member.exchanging.because)
     if why.ready:
         return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")
     return Statement("Progressing", False, why.reason, why.message)

@@ -20,6 +20,7 @@ from fastserve.planning.objects.affinity import affinity
 from fastserve.planning.objects.compute import ROUTER_REQUESTS, TRITON_REQUESTS, gpus, layered
 from fastserve.planning.objects.containers import (
     Part,
+    access_settings,
     as_sidecar,
     router_container,
     sidecar_settings,
@@ -29,6 +30,8 @@ from fastserve.planning.objects.containers import (
 from fastserve.planning.objects.security import pod_security
 from fastserve.planning.objects.settings import ImageSet, ObjectSettings
 from fastserve.planning.objects.volumes import (
+    access_mounts,
+    access_volumes,
     claim_of,
     member_volumes,
     sidecar_mounts,
@@ -54,6 +57,7 @@ def member_revision(pool: ModelPool, sub_model: SubModel) -> str:
             "routerResources": _said(pool.spec.router.resources),
             **_said_or_nothing(image=image),
             "restartedAt": sub_model.metadata.annotations.get(RESTARTED_ANNOTATION, ""),
+            **_access_said(pool),
         }
     )
 
@@ -65,6 +69,7 @@ def standby_revision(pool: ModelPool) -> str:
             "podTemplate": _said(pool.spec.router.pod_template),
             "routerResources": _said(pool.spec.router.resources),
             "restartedAt": pool.metadata.annotations.get(RESTARTED_ANNOTATION, ""),
+            **_access_said(pool),
         }
     )
 
@@ -76,9 +81,11 @@ def member_template(pool: ModelPool, sub_model: SubModel, settings: ObjectSettin
     credentials_path = pod_paths.CREDENTIALS if spec.model.credentials else None
     router = router_container(
         Part(
-            settings.images, layered(ROUTER_REQUESTS, pool.spec.router.resources), sidecar_mounts(sub_model)
+            settings.images,
+            layered(ROUTER_REQUESTS, pool.spec.router.resources),
+            [*sidecar_mounts(sub_model), *access_mounts(pool.spec.router)],
         ),
-        sidecar_settings(pool_name, name, credentials_path),
+        {**sidecar_settings(pool_name, name, credentials_path), **access_settings(pool.spec.router)},
     )
     triton = triton_container(
         Part(
@@ -97,7 +104,7 @@ def member_template(pool: ModelPool, sub_model: SubModel, settings: ObjectSettin
         "spec": {
             "initContainers": [as_sidecar(router)],
             "containers": [triton],
-            "volumes": member_volumes(sub_model),
+            "volumes": [*member_volumes(sub_model), *access_volumes(pool.spec.router)],
             **_shared(pool, written, settings.images),
             **_said_or_nothing(affinity=affinity(written.affinity, spec.gpu)),
         },
@@ -109,18 +116,25 @@ def standby_template(pool: ModelPool, settings: ObjectSettings) -> Manifest:
     written, name = pool.spec.router.pod_template, pool.metadata.name
     resources = layered(ROUTER_REQUESTS, pool.spec.router.resources, written.resources)
     router = router_container(
-        Part(settings.images, resources, standby_mounts(), written.env), standby_settings(name)
+        Part(settings.images, resources, [*standby_mounts(), *access_mounts(pool.spec.router)], written.env),
+        {**standby_settings(name), **access_settings(pool.spec.router)},
     )
     labels = {**naming.pool_labels(name), **naming.standby_selector(name)}
     return {
         "metadata": _metadata(written, naming.with_revision(labels, standby_revision(pool))),
         "spec": {
             "containers": [router],
-            "volumes": standby_volumes(),
+            "volumes": [*standby_volumes(), *access_volumes(pool.spec.router)],
             **_shared(pool, written, settings.images),
             **_said_or_nothing(affinity=affinity(written.affinity, None)),
         },
     }
+
+
+def _access_said(pool: ModelPool) -> dict[str, Any]:
+    """Which Secrets routers mount; nothing where there are none, so that such pools keep their revision."""
+    router = pool.spec.router
+    return _said_or_nothing(auth=_said(router.auth), tls=_said(router.tls))
 
 
 def _metadata(written: PodTemplate, own_labels: dict[str, str]) -> Manifest:

@@ -1,7 +1,8 @@
 """Why a sub-model is ready or not: the first rule that applies speaks.
 
-rejected -> suspended -> name taken -> ready -> something is wrong -> no node -> at zero, unproved
--> old pods are still to go -> pods are being made, fetched, loaded, proved
+rejected -> suspended -> ready -> name taken -> version refused -> something is wrong -> no node
+-> at zero, unproved -> versions are exchanged -> old pods are still to go
+-> pods are being made, fetched, loaded, proved
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.plan import Rejection
 from fastserve.planning.quantities import MAX_QUANTITY
 
+VERSION_REFUSED = "VersionRefused"
 PHASES = ("FailedToLoad", "Pending", "Fetching", "Loading", "Loaded")
 """How far loading has come, the least advanced first."""
 _STEP = 50
@@ -42,26 +44,29 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
         )
     if member.suspended:
         return Verdict(False, "Suspended", _suspended(member))
-    if member.ready and member.replicas == 0:
-        return Verdict(
-            True, "ScaledToZero", "no replicas are wanted; an inference was answered with this revision"
-        )
-    if member.ready:
-        return Verdict(
-            True,
-            "InferenceAnswered",
-            f"{member.replicas} of {member.replicas} replicas answered an inference",
-        )
+    # Of a rejected pool no exchange goes on: nothing is written.
+    if member.ready and (pool_rejection is None or member.exchanging is None):
+        return _ready(member)
     if pool_rejection is not None:
         return Verdict(False, "PoolRejected", f"its pool is rejected: {pool_rejection.message}")
     return _not_ready(member)
 
 
+def _ready(member: Member) -> Verdict:
+    if member.replicas == 0:
+        message = "no replicas are wanted; an inference was answered with this revision"
+        return Verdict(True, "ScaledToZero", message)
+    if member.exchanging is not None:
+        message = f"{len(member.answering)} of {member.replicas} replicas take requests"
+        return Verdict(True, "InferenceAnswered", message)
+    message = f"{member.replicas} of {member.replicas} replicas answered an inference"
+    return Verdict(True, "InferenceAnswered", message)
+
+
 def _not_ready(member: Member) -> Verdict:
-    trouble = member.hopeless_write or member.trouble
-    if trouble is not None:
-        stalled, message = member.stalled, with_pod(trouble.message, trouble.pod)
-        return Verdict(False, trouble.reason, message, under_way=not stalled, stalled=stalled)
+    found = _wrong(member)
+    if found is not None:
+        return found
     if member.unscheduled:
         return Verdict(False, "Unschedulable", member.unscheduled, under_way=True)
     if member.replicas == 0 and not member.staying:
@@ -70,6 +75,24 @@ def _not_ready(member: Member) -> Verdict:
             "NotProved",
             "no replicas are wanted, and no inference was ever answered with it",
         )
+    return _coming(member)
+
+
+def _wrong(member: Member) -> Verdict | None:
+    """What is wrong, where something is."""
+    if member.refusal is not None and member.exchange is not None and member.hopeless_write is None:
+        return Verdict(False, VERSION_REFUSED, member.exchange.because, stalled=True)
+    trouble = member.hopeless_write or member.trouble
+    if trouble is None:
+        return None
+    stalled, message = member.stalled, with_pod(trouble.message, trouble.pod)
+    return Verdict(False, trouble.reason, message, under_way=not stalled, stalled=stalled)
+
+
+def _coming(member: Member) -> Verdict:
+    """What is still to be waited for."""
+    if member.exchanging is not None and member.current and not member.old:
+        return Verdict(False, member.exchanging.phase, member.exchanging.because, under_way=True)
     if member.old:
         names = listed({pod.revision for pod in member.old})
         message = f"revision {member.revision} takes the place of {names}; {_count(member)}"

@@ -3,6 +3,7 @@
 from typing import Final
 
 from fastserve.api.identity import image_folder
+from fastserve.api.modelpool import Router
 from fastserve.api.objects import Manifest
 from fastserve.api.submodel import SubModel
 from fastserve.api.uris import plan_source
@@ -43,6 +44,32 @@ def member_volumes(sub_model: SubModel) -> list[Manifest]:
         secret = {"secretName": spec.model.credentials.secret_name, "optional": True, "defaultMode": 0o440}
         volumes.append({"name": _CREDENTIALS, "secret": secret})
     return [*volumes, *_model_volumes(sub_model)]
+
+
+def access_volumes(router: Router) -> list[Manifest]:
+    """Keys and certificates. A router without them lets nobody in, and says what it waits for; a pod without
+    them would not even start."""
+    return [
+        {"name": name, "secret": {"secretName": secret, "optional": True, "defaultMode": 0o440}}
+        for name, (secret, _) in _access(router).items()
+    ]
+
+
+def access_mounts(router: Router) -> list[Manifest]:
+    """What every router of the pool sees of them, and nothing else does."""
+    return [_mount(name, path, read_only=True) for name, (_, path) in _access(router).items()]
+
+
+def _access(router: Router) -> dict[str, tuple[str, str]]:
+    """Secret and folder, by the volume's name."""
+    found: dict[str, tuple[str, str]] = {}
+    if router.auth is not None:
+        found["api-keys"] = (router.auth.secret_name, pod_paths.API_KEYS)
+    if router.tls is not None:
+        found["certificate"] = (router.tls.secret_name, pod_paths.CERTIFICATE)
+        if router.tls.client_ca_secret_name is not None:
+            found["caller-authority"] = (router.tls.client_ca_secret_name, pod_paths.CALLER_AUTHORITY)
+    return found
 
 
 def sidecar_mounts(sub_model: SubModel) -> list[Manifest]:

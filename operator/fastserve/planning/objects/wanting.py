@@ -15,10 +15,10 @@ from fastserve.api.objects import (
 )
 from fastserve.api.routes import RouteTable
 from fastserve.api.submodel import SubModel
+from fastserve.planning.moments import Moment
 from fastserve.planning.objects import naming
 from fastserve.planning.objects.children import deployments_of, numbers_of, revisions_of
 from fastserve.planning.objects.member_objects import member_budget, member_service
-from fastserve.planning.objects.moments import Moment
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
 from fastserve.planning.objects.ownership import owned

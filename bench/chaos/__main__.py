@@ -1,0 +1,89 @@
+"""Faults under open-loop load against real Tritons in local mode; each answer's content is checked.
+
+    python -m chaos [--swaps 100] [--trials 20] [--rate 200]       writes bench/results/chaos.json
+    python -m chaos --short                                        few trials of few rows, in a minute
+
+The pools answer by models whose service time is declared and whose answers tell version and text. Seeds are
+fixed, latency counts from when a request was due. Ends with 1 where a row fell short; the short form, which
+is for machines that do other things as well, only where answers were lost or wrong.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos import deaths, replicas, swaps
+from chaos.faults import triton_killed
+from chaos.model import Ground
+from chaos.scorecard import RESULT, Terms, report
+from chaos.scoring import CONTENT, Row
+from chaos.swaps import Ask
+from chaos.world import ground_of, running
+
+WAIT_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Length:
+    """How many trials, and at which rate."""
+
+    swaps: int
+    trials: int
+    rate: float
+    only: str = ""
+
+
+def long_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+    """Every row."""
+    with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
+        ask = Ask(world, length.rate, folder)
+        yield from swaps.rows(ask, length.swaps, length.trials)
+        yield from deaths.rows(ask, length.trials)
+    with running(_new(folder, "twins"), replicas.parts_of(folder, ground)) as world:
+        yield from replicas.rows(Ask(world, length.rate, folder), length.trials)
+
+
+def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
+    """A few exchanges, a killed router and a killed Triton."""
+    with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
+        ask = Ask(world, 50.0, folder)
+        yield swaps.swap_row(swaps.PLAIN, ask, 2, lambda one, _: one.to_the_other())
+        yield swaps.swap_row("corrupt B", ask, 1, swaps.corrupt)
+        yield deaths.death_row("Triton killed", ask, 1, triton_killed)
+
+
+def main() -> int:
+    given = _arguments()
+    with tempfile.TemporaryDirectory(prefix="fastserve-chaos-") as name:
+        folder = Path(name)
+        ground = ground_of(folder, WAIT_SECONDS)
+        if given.short:
+            made = report(short_rows(folder, ground), Terms(50.0, WAIT_SECONDS), given.result)
+            return int(any(CONTENT & set(row.short) for row in made))
+        length = Length(given.swaps, given.trials, given.rate)
+        made = report(long_rows(folder, ground, length), Terms(given.rate, WAIT_SECONDS), given.result)
+    return int(not all(row.kept for row in made))
+
+
+def _new(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--swaps", type=int, default=100, help="exchanges A→B→A that nothing goes wrong in")
+    parser.add_argument("--trials", type=int, default=20, help="of each fault")
+    parser.add_argument("--rate", type=float, default=200.0, help="requests per second")
+    parser.add_argument("--short", action="store_true", help="few trials of few rows")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where the JSON goes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Open-loop load from a process of its own: random times (Poisson), whatever becomes of those before.
+
+    python -m chaos.load ADDRESS RATE SEED FILE              until SIGTERM; then writes what was sent to FILE
+
+Times are of the machine's monotonic clock, which all its processes share. A request's latency counts from
+when it was due, so that a generator or a pool that falls behind cannot hide it.
+"""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import uvloop
+
+from chaos.model import LABELS, version_told
+from chaos.records import NO_VERSION, Generated, Sent
+from fastserve.errors import BackendError
+from fastserve.router.upstream import Upstream
+
+TEXTS = tuple(f"a text about chaos, number {number}" for number in range(32))
+"""Few, so that their encodings are remembered."""
+SECONDS = 30.0
+HOME = Path(__file__).parent.parent
+
+
+class _Answer(msgspec.Struct):
+    scores: dict[str, float]
+
+
+@dataclass
+class Load:
+    """The generator while it runs; `made` when it has ended."""
+
+    made: Generated = field(default_factory=lambda: Generated([], 0.0, 0.0))
+
+
+@contextmanager
+def load_on(address: str, rate: float, name: str, folder: Path) -> Iterator[Load]:
+    """Requests from another process for as long as the block runs; their times are drawn by `name`."""
+    seed, load = zlib.crc32(name.encode()), Load()
+    file = folder / f"sent-{seed}.json"
+    command = [sys.executable, "-m", "chaos.load", address, str(rate), str(seed), str(file)]
+    child = subprocess.Popen(command, cwd=HOME)
+    try:
+        time.sleep(2.0)  # until it asks, and a second more
+        yield load
+    finally:
+        child.send_signal(signal.SIGTERM)
+        if child.wait(SECONDS + 10.0):
+            raise SystemExit("the load generator failed")
+    made = msgspec.json.decode(file.read_bytes(), type=Generated)
+    load.made = Generated(sorted(made.sent, key=lambda one: one.due), made.cpu_seconds, made.late)
+
+
+async def generate(address: str, rate: float, seed: int) -> Generated:
+    """Ask until SIGTERM, then wait for the answers."""
+    client, dice, ending = Upstream(address), np.random.default_rng(seed), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    bodies = [(text, json.dumps({"text": text}).encode()) for text in TEXTS]
+    sent: list[Sent] = []
+    due, late, number = time.monotonic(), 0.0, 0
+    async with asyncio.TaskGroup() as group:
+        while not ending.is_set():
+            due += dice.exponential(1.0 / rate)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            late = max(late, time.monotonic() - due)
+            group.create_task(_ask(client, bodies[number % len(bodies)], due, sent))
+            number += 1
+    client.close()
+    return Generated(sent, time.process_time(), late)
+
+
+async def _ask(client: Upstream, what: tuple[str, bytes], due: float, into: list[Sent]) -> None:
+    text, body = what
+    began = time.monotonic()
+    try:
+        reply = await client.post("/v1/predict", b"", body, SECONDS)
+        status = reply.status
+        version = _version_of(reply.body, text) if status == 200 else NO_VERSION
+    except BackendError:
+        status, version = 0, NO_VERSION
+    into.append(Sent(due, began, time.monotonic(), status, version))
+
+
+def _version_of(body: bytes, text: str) -> int:
+    try:
+        left = msgspec.json.decode(body, type=_Answer).scores[LABELS[0]]
+    except (msgspec.DecodeError, KeyError):
+        return NO_VERSION
+    told = version_told(left, text)
+    return NO_VERSION if told is None else told
+
+
+def main() -> None:
+    address, rate, seed, file = sys.argv[1:]
+    made = uvloop.run(generate(address, float(rate), int(seed)))
+    Path(file).write_bytes(msgspec.json.encode(made))
+
+
+if __name__ == "__main__":
+    main()

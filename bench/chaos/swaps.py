@@ -1,0 +1,169 @@
+"""Rows about exchanges of versions: A→B→A under load, and what can go wrong on the way."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaos.faults import full_disk, killed_at, may_mount, triton_killed
+from chaos.load import Load, load_on
+from chaos.model import HANGING, SPOILT, Ground, write_model
+from chaos.scoring import P99_RATIO, Row, Swap, Whole, p99_ratio, row, swap_trials
+from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
+
+NAME, INSTANCE = "swapped", "swapped-0"
+REST_SECONDS, SETTLE_SECONDS = 2.0, 60.0
+HANG_SECONDS = 8
+"""After so long a version that is never loaded is refused."""
+A, B, SPOILT_ONE, MISSHAPEN, HANGING_ONE, NEIGHBOUR = 0, 1, 2, 3, 4, 7
+OTHERS = frozenset({NEIGHBOUR})
+STEPS = ("Load", "Prove", "Switch", "Unload", "Remove")
+LEAVING_STEPS = ("Leave", "Unload", "Load", "Prove", "Switch")
+"""Steps of the router, by its log, after which it is killed."""
+PLAIN = "A→B→A"
+RECREATE: Mapping[str, Any] = {"type": "Recreate"}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a row is made of: its pool, how much load, and where records lie."""
+
+    world: World
+    rate: float
+    folder: Path
+
+
+def parts_of(folder: Path, ground: Ground) -> list[Part]:
+    """Writes the models of the versions; the pool: one whose versions are exchanged, and a neighbour."""
+    for number, initialize in ((SPOILT_ONE, SPOILT), (HANGING_ONE, HANGING)):
+        write_model(_folder(folder, number), number, ground, initialize)
+    for number in (A, B, MISSHAPEN, NEIGHBOUR):
+        write_model(_folder(folder, number), number, ground)
+    config = _folder(folder, MISSHAPEN) / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "scores"', 'name: "numbers"'))
+    return [
+        Part(NAME, ASKED_FOR, _folder(folder, A), version="a"),
+        Part("neighbour", ELSEWHERE, _folder(folder, NEIGHBOUR), version="neighbour"),
+    ]
+
+
+def _folder(folder: Path, number: int) -> Path:
+    return folder / f"version-{number}"
+
+
+class Exchanges:
+    """Exchanges of one sub-model, one after another; remembers which version answers."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask, self._world = ask, ask.world
+        self._now, self._count = A, 0
+
+    def to_the_other(self, step: str = "", **changes: Any) -> Swap:
+        """A→B or B→A; where a step is named the router is killed after it."""
+        before, wanted = self._now, B if self._now == A else A
+        with killed_at(self._world, INSTANCE, step) if step else nullcontext():
+            asked = self._write(wanted, **changes)
+            if not step:
+                self._until_settled(wanted)
+        if step:
+            self._until_settled(wanted)
+        meanwhile = frozenset({before, wanted})
+        return Swap(asked, time.monotonic(), before, self._which(), meanwhile, orderly=not step)
+
+    def refused(self, number: int, **changes: Any) -> Swap:
+        """To a version that cannot be; ends in the one that answers."""
+        before = self._now
+        asked = self._write(number, **changes)
+        self._settle(lambda: self._world.refused(NAME))
+        self._write(before, rollout={})
+        self._until_settled(before)
+        return Swap(asked, time.monotonic(), before, self._which(), frozenset({before}))
+
+    def home(self) -> None:
+        """Back to A, without a word about it."""
+        if self._now != A:
+            self._write(A, rollout={})
+            self._until_settled(A)
+
+    def _write(self, number: int, **changes: Any) -> float:
+        self._count += 1
+        asked = time.monotonic()
+        self._world.change(
+            NAME, model=_folder(self._ask.folder, number), version=self._version(number), **changes
+        )
+        return asked
+
+    def _version(self, number: int) -> str:
+        # What cannot be is told apart each time: what was refused once is not tried again.
+        return {A: "a", B: "b"}.get(number, f"{number}-{self._count}")
+
+    def _until_settled(self, number: int) -> None:
+        if self._settle(lambda: self._world.serves(NAME, self._version(number))):
+            self._now = number
+
+    def _settle(self, true: Callable[[], bool]) -> bool:
+        return self._world.when(true, SETTLE_SECONDS) is not None
+
+    def _which(self) -> int | None:
+        """The version that answers alone."""
+        return next((one for one in (A, B) if self._world.serves(NAME, self._version(one))), None)
+
+
+def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Swap]) -> Row:
+    """So many exchanges under load, with a rest before each."""
+    world, exchanges = ask.world, Exchanges(ask)
+    before = world.memory(INSTANCE)
+    with load_on(ask.world.address, ask.rate, name, ask.folder) as load:
+        swaps = []
+        for number in range(count):
+            time.sleep(REST_SECONDS)
+            swaps.append(one(exchanges, number))
+        time.sleep(REST_SECONDS)
+    exchanges.home()
+    return _judged(name, load, swaps, world.memory(INSTANCE) / before)
+
+
+def _judged(name: str, load: Load, swaps: list[Swap], memory: float) -> Row:
+    plain, sent = name == PLAIN, load.made.sent
+    ratio = p99_ratio(sent, swaps)
+    short = ("p99",) if plain and ratio > P99_RATIO else ()
+    whole = Whole(load.made, short, {"p99 ratio": ratio, "memory ratio": memory})
+    return row(name, list(swap_trials(sent, swaps, frozenset() if plain else OTHERS)), whole)
+
+
+def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Row]:
+    """All rows about exchanges; `swaps` of the plain one, `trials` of each that goes wrong."""
+    yield swap_row(PLAIN, ask, swaps, lambda one, _: one.to_the_other(rollout={}))
+    yield swap_row("memory for one", ask, trials, lambda one, _: one.to_the_other(rollout=RECREATE))
+    yield swap_row("corrupt B", ask, trials, corrupt)
+    yield swap_row("B loads forever", ask, trials, _hanging)
+    triton_killed(ask.world, INSTANCE)  # and with it the loads that hang
+    ask.world.until(lambda: ask.world.ready(INSTANCE), SETTLE_SECONDS)
+    if may_mount():
+        yield swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
+    yield swap_row("router killed", ask, trials * len(STEPS), _killed)
+    yield swap_row("router killed, memory for one", ask, trials * len(LEAVING_STEPS), _killed_leaving)
+
+
+def corrupt(exchanges: Exchanges, number: int) -> Swap:
+    """By turns one whose code fails and one with another face."""
+    return exchanges.refused((SPOILT_ONE, MISSHAPEN)[number % 2])
+
+
+def _hanging(exchanges: Exchanges, _number: int) -> Swap:
+    return exchanges.refused(HANGING_ONE, rollout={"progressDeadlineSeconds": HANG_SECONDS})
+
+
+def _on_full_disk(exchanges: Exchanges, world: World) -> Swap:
+    with full_disk(world, INSTANCE):
+        return exchanges.refused(B)
+
+
+def _killed(exchanges: Exchanges, number: int) -> Swap:
+    return exchanges.to_the_other(STEPS[number % len(STEPS)], rollout={})
+
+
+def _killed_leaving(exchanges: Exchanges, number: int) -> Swap:
+    return exchanges.to_the_other(LEAVING_STEPS[number % len(LEAVING_STEPS)], rollout=RECREATE)

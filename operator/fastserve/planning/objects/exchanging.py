@@ -1,0 +1,45 @@
+"""What each accepted member's entry in the route table is to be next, from the entry that routers have and
+what they say of themselves."""
+
+from collections.abc import Mapping
+
+from fastserve.api.modelpool import ModelPool
+from fastserve.planning.moments import Moment
+from fastserve.planning.objects.children import table_of
+from fastserve.planning.objects.observed import Observed
+from fastserve.planning.objects.pod_views import PodView, member_pods
+from fastserve.planning.objects.template import member_revision
+from fastserve.planning.objects.wanting import replicas_of
+from fastserve.planning.routes import Accepted, EngineSetting, member_of
+from fastserve.planning.versions.deciding import next_member
+from fastserve.planning.versions.words import Asked, Decision
+
+
+def exchanges(
+    observed: Observed, accepted: Mapping[str, Accepted], setting: EngineSetting, now: Moment
+) -> dict[str, Decision]:
+    """The decision on every accepted sub-model, by name. Raises ValueError where there is no pool."""
+    pool = observed.pool
+    if pool is None:
+        raise ValueError("nothing is decided for a pool that is not there")
+    table = table_of(observed)
+    before = {member.name: member for member in (table.members if table else ())}
+    # Of another task, what runs answers nobody any more: there is nothing to try the new versions beside.
+    useless = table is not None and table.task is not pool.spec.task
+    found = {}
+    for name, one in accepted.items():
+        staying = [pod for pod in member_pods(observed, name) if not pod.leaving]
+        asked = Asked(
+            wanted=member_of(one, pool.spec.task, setting),
+            policy=one.sub_model.spec.rollout,
+            replicas=replicas_of(pool, one.sub_model),
+            at_once=useless or _pods_change(pool, one, staying),
+        )
+        found[name] = next_member(before.get(name), asked, [pod.heard for pod in staying], now)
+    return found
+
+
+def _pods_change(pool: ModelPool, one: Accepted, staying: list[PodView]) -> bool:
+    """Whether new pods are due or on their way: what is asked for now may not fit into those that run."""
+    revision = member_revision(pool, one.sub_model)
+    return any(pod.revision != revision for pod in staying)

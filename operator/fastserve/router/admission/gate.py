@@ -1,0 +1,292 @@
+"""The gate before this router's own Triton, where coroutines wait for a place."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+import numpy as np
+
+from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout
+from fastserve.router.admission.concurrency import Limit, Sample, broken_off, next_limit, resized
+from fastserve.router.admission.fairness import FairQueue, Ticket
+from fastserve.router.admission.forecast import STANDING_ROOM, Forecast
+from fastserve.router.caller import Caller, Priority
+
+WINDOW_SECONDS = 60.0
+MOST_SAMPLES = 4096
+_draw = np.random.default_rng()
+
+
+class Shed(StrEnum):
+    """Why a request was not let in."""
+
+    QUEUE_FULL = "QueueFull"
+    """As many wait as may."""
+    STANDING = "Standing"
+    """The queue has stood for a while: it is kept short then."""
+    TOO_LATE = "TooLate"
+    """The forecast is later than its deadline."""
+    PUSHED_OUT = "PushedOut"
+    """It waited, and another one had more right to its room."""
+    EXPIRED = "Expired"
+    """Its deadline passed while it waited."""
+    NO_TIME = "NoTime"
+    """Its turn came, with less time left than an inference takes."""
+
+
+class End(Enum):
+    """What became of a request that was let in."""
+
+    ANSWERED = auto()
+    LATE = auto()
+    """No answer by its deadline, or Triton's own queue was full."""
+    FAILED = auto()
+    ABANDONED = auto()
+    """Who asked has gone, or there was nothing to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitSummary:
+    """Seconds waited over the last minute."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Waiter(Ticket):
+    """A ticket, and the future of who holds it."""
+
+    place: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Window:
+    """What is counted until the limit is thought over."""
+
+    began: float
+    ended: int = 0
+    answers: int = 0
+    late: int = 0
+    inside: int = 0
+    pressed: bool = True
+
+
+class Gate:
+    """At most `limit` requests are inside at once, at most `max_waiting` wait; who does not fit is told at
+    once. `on_shed` is called for each that is not let in.
+
+    Whoever was let in by `take` or `wait` must call `leave`, once.
+    """
+
+    def __init__(self, places: int, max_waiting: int, on_shed: Callable[[Shed, Priority], None]) -> None:
+        self.max_waiting = max_waiting
+        self.in_flight = 0
+        self.limit = places
+        """In force now; between 1 and `places`."""
+        self._limit = Limit.of(places)
+        self._on_shed = on_shed
+        self._queue: FairQueue[Waiter] = FairQueue()
+        self._forecast = Forecast()
+        self._stands_since = 0.0
+        self._moved_at = 0.0
+        """When the last one left the queue."""
+        self._window = _Window(0.0)
+        self._unbound = 0
+        """Ends in windows that were broken off because nobody was inside."""
+        self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
+
+    @property
+    def places(self) -> int:
+        """The most that may be inside at once, whatever is learnt."""
+        return self._limit.places
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def free(self) -> int:
+        """Places that are free now, and that nobody waits for."""
+        return max(0, self.limit - self.in_flight - len(self._queue))
+
+    def resize(self, places: int, max_waiting: int) -> None:
+        """Take over new bounds; who waits keeps the place in the queue."""
+        self._limit, self.max_waiting = resized(self._limit, places), max_waiting
+        self.limit = self._limit.now
+        self._admit(asyncio.get_running_loop().time())
+
+    def take(self, now: float, deadline: float) -> bool:
+        """A place at once, where there is one and time enough. With nobody inside there always is, or too
+        long an inference could never be found to have become shorter."""
+        if not self.in_flight:
+            self._forecast.moved_at = now
+            self._rest(now)
+        elif (
+            self.in_flight >= self.limit
+            or self._queue
+            or deadline - now < self._forecast.needs(self.in_flight)
+        ):
+            return False
+        self.in_flight += 1
+        return True
+
+    async def wait(self, caller: Caller, deadline: float) -> float:
+        """Wait for a place until `deadline` (the loop's time), where `take` had none; seconds waited.
+
+        Raises BackendOverloaded at once where there is no room or no hope, or later where another one gets
+        the room; BackendTimeout at the deadline, or where too little time is left when the turn comes.
+        """
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(caller, deadline, loop.time(), loop.create_future())
+        self._check(waiter)
+        self._make_room(waiter)
+        if not self._queue and waiter.since - self._moved_at > self._forecast.usual:
+            self._stands_since = waiter.since
+        self._queue.add(waiter)
+        timer = loop.call_at(deadline, self._expire, waiter)
+        try:
+            await waiter.place
+        except asyncio.CancelledError:
+            self._gone(waiter, loop.time())
+            raise
+        finally:
+            timer.cancel()
+        return loop.time() - waiter.since
+
+    def leave(self, start: float, now: float, inside: int, end: End) -> None:
+        """Give back a place that was taken at `start`, with so many others `inside` then."""
+        self.in_flight -= 1
+        self._forecast.moved_at = now
+        if end is End.ANSWERED:
+            self._forecast.learn(now - start, inside)
+            self._window.answers += 1
+        elif end is End.LATE:
+            self._window.late += self._forecast.learn_late(now - start, inside)
+        elif end is End.FAILED:
+            self._window = _Window(now)
+            self._limit = broken_off(self._limit)
+            self.limit = self._limit.now
+        if self._queue:
+            self._admit(now)
+        self._count(now)
+
+    def sample(self, now: float, waited: float) -> None:
+        self._samples.append((now, waited))
+
+    def summary(self, now: float) -> WaitSummary:
+        """Percentiles over the last minute."""
+        while self._samples and now - self._samples[0][0] > WINDOW_SECONDS:
+            self._samples.popleft()
+        waits = sorted(waited for _, waited in self._samples)
+        if not waits:
+            return WaitSummary()
+        return WaitSummary(waits[len(waits) // 2], waits[min(len(waits) - 1, int(len(waits) * 0.95))])
+
+    def _check(self, waiter: Waiter) -> None:
+        """Raises BackendOverloaded where the deadline will pass before the answer."""
+        forecast, now = self._forecast, waiter.since
+        busy = self._queue or self.in_flight >= self.limit
+        wait = forecast.wait(self._queue.ahead(waiter.caller), self.limit, now) if busy else 0.0
+        left, needs = waiter.deadline - now, forecast.needs(self.limit - 1 if busy else self.in_flight)
+        if wait + needs <= left:
+            return
+        self._on_shed(Shed.TOO_LATE, waiter.caller.priority)
+        raise BackendOverloaded(
+            f"{left:.3f} s are left, and a place would come in {wait:.3f} s for an inference of"
+            f" {needs:.3f} s",
+            wait,
+        )
+
+    def _make_room(self, waiter: Waiter) -> None:
+        """Raises BackendOverloaded where there is none, and nobody to give way."""
+        waiting, room = len(self._queue), self.max_waiting
+        if waiting and self._forecast.stands(waiter.since - self._stands_since):
+            room = min(room, max(self.limit, STANDING_ROOM))
+        if waiting < room:
+            return
+        victim = self._queue.outranked(waiter.caller, room)
+        if victim is None:
+            self._on_shed(
+                Shed.QUEUE_FULL if room == self.max_waiting else Shed.STANDING, waiter.caller.priority
+            )
+            raise self._no_room(f"{self.in_flight} requests run and {waiting} wait", waiter.since)
+        self._queue.remove(victim)
+        self._on_shed(Shed.PUSHED_OUT, victim.caller.priority)
+        _fail(victim, self._no_room("it waited, and made room for another one", waiter.since))
+
+    def _no_room(self, why: str, now: float) -> BackendOverloaded:
+        wait = self._forecast.wait(len(self._queue), self.limit, now)
+        return BackendOverloaded(f"{why} (router.limits.maxQueue is {self.max_waiting})", wait)
+
+    def _admit(self, now: float) -> None:
+        """Whose turn it is, as long as there are places. No work is begun that will come too late."""
+        while self.in_flight < self.limit:
+            waiter = self._queue.next()
+            if waiter is None:
+                return
+            self._moved_at = now
+            left = waiter.deadline - now
+            if waiter.place.done():
+                continue  # it was cancelled a moment ago, and its coroutine did not run since
+            needs = self._forecast.needs(self.in_flight) if self.in_flight else 0.0
+            if left < needs:
+                self._on_shed(Shed.NO_TIME, waiter.caller.priority)
+                why = f"{left:.3f} s were left for an inference of {needs:.3f} s"
+                waiter.place.set_exception(BackendTimeout(why))
+            else:
+                self.in_flight += 1
+                waiter.place.set_result(None)
+
+    def _expire(self, waiter: Waiter) -> None:
+        if self._queue.remove(waiter):
+            self._moved_at = waiter.deadline
+            self._on_shed(Shed.EXPIRED, waiter.caller.priority)
+            _fail(waiter, BackendTimeout("the deadline passed while the request waited for a place"))
+
+    def _gone(self, waiter: Waiter, now: float) -> None:
+        """Who stops waiting leaves the queue, or gives back the place that was just given."""
+        place = waiter.place
+        if self._queue.remove(waiter):
+            self._moved_at = now
+        elif place.done() and not place.cancelled() and place.exception() is None:
+            self.leave(now, now, 0, End.ABANDONED)
+
+    def _count(self, now: float) -> None:
+        """One ended; at the end of a window the limit is thought over."""
+        window = self._window
+        window.ended += 1
+        if self.in_flight < self.limit:
+            window.pressed = False
+        window.inside = max(window.inside, self.in_flight)
+        if not self._limit.is_due(window.ended, window.late):
+            return
+        if window.late and not self._forecast.eases():
+            # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
+            window.late = 0
+            if not self._limit.is_due(window.ended, 0):
+                return
+        self._window = _Window(now)
+        seconds, pressed = now - window.began, window.pressed
+        self._think(Sample(window.answers, window.late, seconds, window.inside, pressed), now)
+        self._admit(now)
+
+    def _rest(self, now: float) -> None:
+        """Nobody is inside: no pace is measured over a pause. Without this a limit that was found under
+        another load would stay for ever under one that pauses more often than windows end."""
+        self._unbound += self._window.ended
+        self._window = _Window(now)
+        if self._limit.is_due(self._unbound, 0):
+            self._think(Sample(self._unbound, 0, 0.0, 0, pressed=False), now)
+
+    def _think(self, sample: Sample, now: float) -> None:
+        self._unbound = 0
+        self._limit = next_limit(self._limit, sample, now, _draw.random())
+        self.limit = self._limit.now
+
+
+def _fail(waiter: Waiter, error: BackendError) -> None:
+    if not waiter.place.done():
+        waiter.place.set_exception(error)

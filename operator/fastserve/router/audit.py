@@ -1,0 +1,34 @@
+"""The audit log: one line for each answered request. Who, what, how it ended; never a text, never a key."""
+
+import logging
+
+from fastserve.router.answers import STATUS, Answer
+from fastserve.router.arriving import Request
+from fastserve.router.caller import HOP_HEADER
+
+log = logging.getLogger("fastserve.audit")
+SUBMODELS = "x-fastserve-submodels"
+
+
+def answered(request: Request, answer: Answer, route: str, seconds: float) -> None:
+    """A request that was whole. `route` is a pattern of ours, or empty where there is none."""
+    headers = dict(answer.headers)
+    is_hop = HOP_HEADER in request.headers
+    extra: dict[str, object] = {
+        "requestId": answer.request_id,
+        "caller": request.holder.name if request.holder else "",
+        "method": request.method,
+        "route": route,
+        "status": answer.status,
+        "reason": answer.reason,
+        "bytesIn": len(request.body),
+        "bytesOut": len(answer.body),
+        "seconds": round(seconds, 6),
+        "subModels": [name for name in headers.get(SUBMODELS, "").split(",") if name],
+    }
+    log.info("answered", extra={**extra, "hop": True} if is_hop else extra)
+
+
+def refused(reason: str) -> None:
+    """A request that was answered before it was whole; what it was is not known, or not to be believed."""
+    log.info("refused", extra={"status": STATUS[reason], "reason": reason})

@@ -1,0 +1,112 @@
+"""When the own Triton is to be started anew, because nothing else brings it back. Pure.
+
+A dead engine is unloaded and loaded, and a dead Triton is started by whoever keeps it. What is left is what
+does not end: a server that answers nothing, and an engine that is frozen, for which Triton's unload would
+wait for ever.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fastserve.router import loading
+
+LOOK_SECONDS = 1.0
+"""That a server may take to say that it is live; it says so within a millisecond."""
+LOOKS = 2
+"""In a row without an answer, until it is frozen."""
+UNSERVED_SECONDS = 10.0
+"""The same where nothing served when the silence began: a machine that starts many at once is busy."""
+ENGINE_SECONDS = 1.0
+"""An engine that listens and says nothing, after it was given up for not answering inferences: it is asked
+twice more meanwhile."""
+LOADING_SECONDS = 10.0
+"""The same of one that is being loaded."""
+UNLOADING_SECONDS = 30.0
+"""An unload of which no engine tells: its ranks have three seconds to end, a user's model has this."""
+SHORTEST_PAUSE_SECONDS = 10.0
+
+
+HELD = (loading.READY, *loading.GOING)
+"""A model in one of these states has an engine."""
+
+
+class Reason(StrEnum):
+    FROZEN = "TritonFrozen"
+    STUCK = "EngineFrozen"
+
+
+class Word(StrEnum):
+    """What an engine's socket says: a report, nothing, or that nobody is there."""
+
+    REPORT = "Report"
+    NOTHING = "Nothing"
+    NOBODY = "Nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Of the server. `looks` are those in a row that were not answered, `since` when the first of them began;
+    `served` whether something served then."""
+
+    since: float
+    looks: int
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Of a model since `since`: Triton shows it as `state` while its engine says `word`."""
+
+    since: float
+    state: str
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What is known of a Triton of which nothing serves. `restarted_at` is when it was last started anew, and
+    `recovery` how many seconds it took to serve after that, 0 where that is not known."""
+
+    silence: Silence | None = None
+    stall: Stall | None = None
+    restarted_at: float | None = None
+    recovery: float = 0.0
+
+
+def must_restart(signs: Signs, now: float) -> Reason | None:
+    """Why it is to be started anew at `now`, seconds of the clock that the signs were taken by."""
+    pause = max(SHORTEST_PAUSE_SECONDS, signs.recovery)
+    if signs.restarted_at is not None and now - signs.restarted_at < pause:
+        return None
+    if signs.silence is not None and _is_frozen(signs.silence, now):
+        return Reason.FROZEN
+    if signs.stall is not None and now - signs.stall.since >= patience(signs.stall.state, signs.stall.word):
+        return Reason.STUCK
+    return None
+
+
+def _is_frozen(silence: Silence, now: float) -> bool:
+    seconds = LOOKS * LOOK_SECONDS if silence.served else UNSERVED_SECONDS
+    return silence.looks >= LOOKS and now - silence.since >= seconds
+
+
+def stall_of(before: Stall | None, words: dict[str, tuple[str, Word]], now: float) -> Stall | None:
+    """The stall among the models, of each its state in Triton and its engine's word. None where a load goes
+    on by its own report, since what comes of it may serve; the one that is nearest to its end otherwise."""
+    if any(state == "LOADING" and word is Word.REPORT for state, word in words.values()):
+        return None
+    stalled = [one for one in words.values() if patience(*one) < float("inf")]
+    if not stalled:
+        return None
+    state, word = min(stalled, key=lambda one: patience(*one))
+    same = before is not None and before.word is word
+    return Stall(before.since if before is not None and same else now, state, word)
+
+
+def patience(state: str, word: Word) -> float:
+    """Seconds that a model may be in such a state; without end where others bring it back."""
+    if word is Word.NOTHING and state in HELD:
+        return LOADING_SECONDS if state == "LOADING" else ENGINE_SECONDS
+    if word is Word.NOBODY and state == "UNLOADING":
+        return UNLOADING_SECONDS
+    return float("inf")

@@ -1,0 +1,1 @@
+"""Versions in exchange at one router: what it drives at, what a trial gets, what each has shown."""

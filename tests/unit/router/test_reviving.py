@@ -1,0 +1,106 @@
+"""When a Triton is started anew: where nothing else brings it back, and never where something may."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastserve.router.reviving import (
+    ENGINE_SECONDS,
+    LOADING_SECONDS,
+    SHORTEST_PAUSE_SECONDS,
+    UNLOADING_SECONDS,
+    UNSERVED_SECONDS,
+    Reason,
+    Signs,
+    Silence,
+    Stall,
+    Word,
+    must_restart,
+    stall_of,
+)
+
+STATES = ("READY", "LOADING", "UNLOADING")
+words = st.dictionaries(
+    st.sampled_from(("a", "b", "c")), st.tuples(st.sampled_from(STATES), st.sampled_from(list(Word)))
+)
+seconds = st.floats(0, 100, allow_nan=False)
+FROZEN = Signs(silence=Silence(0.0, 2, served=True))
+
+
+def test_a_server_that_served_is_frozen_after_two_seconds_without_an_answer() -> None:
+    assert must_restart(FROZEN, 2.0) is Reason.FROZEN
+    assert must_restart(FROZEN, 1.9) is None
+
+
+def test_one_look_without_an_answer_is_not_enough_however_long_ago_it_was() -> None:
+    assert must_restart(Signs(silence=Silence(0.0, 1, served=True)), 60.0) is None
+
+
+def test_one_of_which_nothing_served_yet_is_given_longer() -> None:
+    starting = Signs(silence=Silence(0.0, 5, served=False))
+    assert must_restart(starting, UNSERVED_SECONDS - 0.1) is None
+    assert must_restart(starting, UNSERVED_SECONDS) is Reason.FROZEN
+
+
+def test_an_engine_that_listens_and_says_nothing_is_not_waited_for() -> None:
+    for state in ("READY", "UNLOADING"):
+        stalled = Signs(stall=Stall(0.0, state, Word.NOTHING))
+        assert must_restart(stalled, ENGINE_SECONDS) is Reason.STUCK
+        assert must_restart(stalled, ENGINE_SECONDS - 0.1) is None
+
+
+def test_an_engine_that_is_being_loaded_and_says_nothing_is_given_longer() -> None:
+    loading = Signs(stall=Stall(0.0, "LOADING", Word.NOTHING))
+    assert must_restart(loading, LOADING_SECONDS - 0.1) is None
+    assert must_restart(loading, LOADING_SECONDS) is Reason.STUCK
+
+
+def test_an_unload_of_which_nobody_tells_is_given_longest_and_a_dead_engine_is_left_to_unload_and_load() -> (
+    None
+):
+    assert must_restart(Signs(stall=Stall(0.0, "UNLOADING", Word.NOBODY)), UNLOADING_SECONDS) is Reason.STUCK
+    for state in ("READY", "LOADING"):
+        assert stall_of(None, {"m": (state, Word.NOBODY)}, 0.0) is None
+
+
+@given(words, seconds)
+def test_a_load_that_goes_on_by_its_own_report_is_never_cut_short(
+    seen: dict[str, tuple[str, Word]], now: float
+) -> None:
+    seen["coming"] = ("LOADING", Word.REPORT)
+    assert stall_of(Stall(0.0, "UNLOADING", Word.NOTHING), seen, now) is None
+
+
+@given(words, seconds)
+def test_where_every_engine_tells_of_itself_there_is_no_stall(
+    seen: dict[str, tuple[str, Word]], now: float
+) -> None:
+    well = {name: (state, Word.REPORT) for name, (state, _) in seen.items()}
+    assert stall_of(Stall(0.0, "READY", Word.NOTHING), well, now) is None
+
+
+def test_a_stall_goes_on_when_triton_takes_the_frozen_engine_from_ready_to_unloading() -> None:
+    first = stall_of(None, {"m": ("READY", Word.NOTHING)}, 5.0)
+    second = stall_of(first, {"m": ("UNLOADING", Word.NOTHING)}, 6.0)
+    assert second == Stall(5.0, "UNLOADING", Word.NOTHING)
+    assert stall_of(second, {"m": ("UNLOADING", Word.NOBODY)}, 7.0) == Stall(7.0, "UNLOADING", Word.NOBODY)
+
+
+@given(st.lists(seconds, min_size=2, max_size=50), st.floats(0, 40))
+def test_restarts_are_never_nearer_than_ten_seconds_or_what_the_last_recovery_took(
+    times: list[float], recovery: float
+) -> None:
+    restarts: list[float] = []
+    for now in sorted(times):
+        last = restarts[-1] if restarts else None
+        signs = Signs(Silence(now - 50, 9, served=True), None, last, recovery)
+        if must_restart(signs, now) is not None:
+            restarts.append(now)
+    gaps = [b - a for a, b in itertools.pairwise(restarts)]
+    assert all(gap >= max(SHORTEST_PAUSE_SECONDS, recovery) for gap in gaps)
+    assert restarts[0] == min(times)
+
+
+def test_without_a_sign_nothing_is_done() -> None:
+    assert must_restart(Signs(), 1e9) is None
