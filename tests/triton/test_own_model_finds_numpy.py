@@ -22,7 +22,7 @@ max_batch_size: 8
 input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [ { name: "scores" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """
-MODEL = '''
+MODEL = """
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -35,7 +35,7 @@ class TritonPythonModel:
             lengths = np.array([[len(row[0]), 1] for row in texts], dtype=np.float32)
             answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("scores", lengths)]))
         return answers
-'''
+"""
 
 
 def test_a_model_that_imports_numpy_answers(triton_home: TritonHome, tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ CANDIDATE_LOST = "CandidateLost"
 """A candidate that answered and does not any more: ejected, or its engine gone."""
 LOAD_FAILED = "LoadFailed"
 """A load that failed for no reason that is known; it may do better the second time."""
+TRITON_ENDED = "TritonEnded"
+"""Triton ended while it loaded: of something else, or of a version that is too large for its container."""
+UNSURE = frozenset({LOAD_FAILED, TRITON_ENDED})
+"""Reasons for which a version is tried a second time, and no third time."""
+LOAD_TIMEOUT = "LoadTimeout"
+"""Not loaded by the rollout's own deadline."""
 DEFINITE = frozenset(
     {
         "InvalidSpec",
@@ -23,6 +29,7 @@ DEFINITE = frozenset(
         "CheckpointMissing",
         "OutOfMemory",
         "DeviceMissing",
+        LOAD_TIMEOUT,
         GATE_FAILED,
         CANDIDATE_LOST,
     }

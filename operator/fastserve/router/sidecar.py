@@ -13,7 +13,7 @@ from fastserve.api.engine import EngineReport
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.modelpool import Task
 from fastserve.api.routes import Member, Target
-from fastserve.api.versions import CANDIDATE_LOST
+from fastserve.api.versions import CANDIDATE_LOST, LOAD_TIMEOUT, TRITON_ENDED
 from fastserve.errors import BackendUnavailable, FastServeError, InvalidSpec
 from fastserve.router import loading
 from fastserve.router.bookkeeping import Bookkeeping, Phase, failure_of
@@ -34,14 +34,14 @@ from fastserve.router.model_files import (
 )
 from fastserve.router.mounted_check import MountedCheck
 from fastserve.router.proving import Candidate, prove
-from fastserve.router.rendering import Rendering, render
+from fastserve.router.rendering import Rendering, render, socket_name
 from fastserve.router.repository import models_in, remove_model
 from fastserve.router.serving import OwnReplica
 from fastserve.router.table import TableSnapshot, max_batch
 from fastserve.router.triton import LoadFailed, TritonControl
 from fastserve.router.versions.admitting import admit_beside
 from fastserve.router.versions.comparing import check_agreement, compare
-from fastserve.router.versions.driving import LOAD_TIMEOUT, Course, Drive, for_good
+from fastserve.router.versions.driving import Course, Drive, for_good
 from fastserve.router.versions.swapping import SwapClock
 from fastserve.router.versions.trial import Serving, Trial
 
@@ -137,7 +137,7 @@ class Sidecar:
         await self._parts.control.close()
 
     def socket_of(self, target: Target) -> Path:
-        return self._parts.places.run / loading.socket_name(target)
+        return self._parts.places.run / socket_name(target)
 
     async def _step(self) -> Action:
         drive = self._aim()
@@ -251,6 +251,7 @@ class Sidecar:
             unused=unused(left, [book.keys.get(name) for name in held] if self.live else [None]),
             spare=spare.target.model_name if spare and now >= spare.retry_at else None,
             stable=drive.stable.model_name if drive.stable else None,
+            stable_retry_at=book.spare.retry_at if book.spare and drive.stable else 0.0,
             share=drive.share,
             trial=trial.serving.name if trial else None,
             watched=self._watched().model_name if target else None,
@@ -356,7 +357,7 @@ class Sidecar:
             self.book.load_seconds[target.model_name] = asyncio.get_running_loop().time() - start
         except BackendUnavailable as error:
             # Not only a matter of waiting: a model that is too large for its container ends it each time.
-            self._fail(target.model_name, LoadFailed("TritonEnded", str(error)))
+            self._fail(target.model_name, LoadFailed(TRITON_ENDED, str(error)))
         except (FastServeError, OSError) as error:
             self._fail(target.model_name, error)
         except Exception as error:  # as above: what a stranger's files can do to a parser has no end
@@ -368,7 +369,9 @@ class Sidecar:
     async def _ask_to_load(self, target: Target) -> None:
         """A candidate's load is bounded by its rollout; one that hangs is left to itself."""
         rollout = self.drive.rollout
-        seconds = rollout.deadline_seconds if rollout and rollout.candidate is target else None
+        # By its name, since the table may have been read anew since then.
+        named = rollout is not None and rollout.candidate.model_name == target.model_name
+        seconds = rollout.deadline_seconds if rollout is not None and named else None
         try:
             async with asyncio.timeout(seconds):
                 await self._parts.control.load(target.model_name)
