@@ -75,7 +75,7 @@ class RolloutPolicy(Document):
     """HotSwap loads the new version beside the old one, and out of the pool only where memory does not hold
     both. Recreate always takes the replica out of the pool first."""
     max_unavailable: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Replicas that exchange at once."""
+    """Replicas that exchange at once, less those that are away for other reasons."""
     canary: Canary = Field(default_factory=Canary)
     """A trial with a part of the requests."""
     gate: Gate = Field(default_factory=Gate)

@@ -2,12 +2,12 @@
 what they say of themselves."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from fastserve.api.modelpool import ModelPool
 from fastserve.planning.moments import Moment
 from fastserve.planning.objects.children import table_of
 from fastserve.planning.objects.observed import Observed
-from fastserve.planning.objects.pod_views import PodView, member_pods
+from fastserve.planning.objects.pod_views import member_pods
 from fastserve.planning.objects.template import member_revision
 from fastserve.planning.objects.wanting import replicas_of
 from fastserve.planning.routes import Accepted, EngineSetting, member_of
@@ -29,17 +29,15 @@ def exchanges(
     found = {}
     for name, one in accepted.items():
         staying = [pod for pod in member_pods(observed, name) if not pod.leaving]
+        revision = member_revision(pool, one.sub_model)
+        heard = [replace(pod.heard, outgoing=pod.revision != revision) for pod in staying]
         asked = Asked(
             wanted=member_of(one, pool.spec.task, setting),
             policy=one.sub_model.spec.rollout,
             replicas=replicas_of(pool, one.sub_model),
-            at_once=useless or _pods_change(pool, one, staying),
+            # New pods are due or on their way: what is asked for now may not fit into those that run.
+            at_once=useless or any(replica.outgoing for replica in heard),
+            useless=useless,
         )
-        found[name] = next_member(before.get(name), asked, [pod.heard for pod in staying], now)
+        found[name] = next_member(before.get(name), asked, heard, now)
     return found
-
-
-def _pods_change(pool: ModelPool, one: Accepted, staying: list[PodView]) -> bool:
-    """Whether new pods are due or on their way: what is asked for now may not fit into those that run."""
-    revision = member_revision(pool, one.sub_model)
-    return any(pod.revision != revision for pod in staying)
