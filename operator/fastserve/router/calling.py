@@ -22,6 +22,7 @@ from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput, Replica
 from fastserve.router.retrying import Budget, worth_elsewhere
 from fastserve.router.table import Shares
+from fastserve.router.tracing import current
 
 JUDGE_SECONDS = 0.5
 """How often latencies are compared; failures are judged at once."""
@@ -125,7 +126,9 @@ class Calling:
         if not self._take(self._memory(call.member).retries, call, now):
             return missed
         try:
-            output = await self._ask(replica, call)
+            with current().part("retry") as step:
+                step.note("fastserve.retry.because", missed.error.reason)
+                output = await self._ask(replica, call)
         except BackendError as error:
             self._metrics.retries(call.member, "failed").inc()
             return Missed(error, replica, again=True)
@@ -193,11 +196,15 @@ class Calling:
             other = None if done else self._pool.replica(call.member, loop.time(), other_than=replica)
             if other is None or not self._may_hedge(memory, call, loop.time()):
                 return await first
-            second = asyncio.create_task(self._ask(other, call))
+            second = asyncio.create_task(self._hedge(other, call))
             tasks.add(second)
             return await self._first_answer(first, second, call.member)
         finally:
             await _close(tasks)
+
+    async def _hedge(self, replica: Replica, call: MemberCall) -> MemberOutput:
+        with current().part("hedge"):
+            return await self._ask(replica, call)
 
     def _may_hedge(self, memory: _Memory, call: MemberCall, now: float) -> bool:
         if not call.fate.died and memory.hedges.take(now, self._shares.hedged):
