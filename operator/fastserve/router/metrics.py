@@ -40,7 +40,7 @@ class Metrics:
         self.inference = Spreads(f"fastserve_{name}_seconds", about, FAST, into, label="submodel")
         about = "Loading of a version until it answered."
         self.load = Histogram("fastserve_model_load_seconds", about, buckets=SLOW, registry=into)
-        self._in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port.", registry=into)
+        self._in_flight = Gauge("fastserve_inflight_requests", "Requests under way.", registry=into)
         about = "Whether a replica is ready."
         self._healthy = Gauge("fastserve_member_healthy", about, ("submodel",), registry=into)
         about = "Restarts of the engine's ranks after one died."
