@@ -16,7 +16,7 @@ from fastserve.errors import (
 )
 from fastserve.router.answers import Refusal, refusal_of
 from fastserve.router.caller import Caller
-from fastserve.router.calling import Calling, Missed
+from fastserve.router.calling import Calling, FirstAnswer, Missed
 from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
@@ -188,7 +188,7 @@ class Asking:
     ) -> Outputs:
         """Ask all at once, and once more what most of an answer hangs on. Every call ends at the deadline at
         the latest, so nothing else bounds them."""
-        calls, first = self._calls(ask, rows), _First(self._metrics)
+        calls, first = self._calls(ask, rows), FirstAnswer(self._metrics)
         said = await self._call_all(calls, first)
         if any(isinstance(one, Missed) for one in said.values()):
             tops = {top_missing(choice.weights, said) for choice in choices}
@@ -212,18 +212,18 @@ class Asking:
         ]
 
     async def _call_all(
-        self, calls: Sequence[MemberCall], first: "_First"
+        self, calls: Sequence[MemberCall], first: FirstAnswer
     ) -> dict[str, MemberOutput | Missed]:
         if len(calls) == 1:
             return {calls[0].member: first.heard(await self._calling.call(calls[0]))}
         answers = await asyncio.gather(*(self._call(call, first) for call in calls))
         return {call.member: answer for call, answer in zip(calls, answers, strict=True)}
 
-    async def _call(self, call: MemberCall, first: "_First") -> MemberOutput | Missed:
+    async def _call(self, call: MemberCall, first: FirstAnswer) -> MemberOutput | Missed:
         return first.heard(await self._calling.call(call))
 
     async def _once_more(
-        self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall], first: "_First"
+        self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall], first: FirstAnswer
     ) -> None:
         for call in calls:
             missed = said[call.member]
@@ -248,22 +248,6 @@ def _rows_of(choices: Sequence[Choice]) -> dict[str, list[int]]:
         for name in choice.weights:
             rows.setdefault(name, []).append(index)
     return rows
-
-
-class _First:
-    """Takes the time of the first answer to a fan-out."""
-
-    __slots__ = ("_metrics", "_start")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics: Metrics | None = metrics
-        self._start = perf_counter()
-
-    def heard(self, said: MemberOutput | Missed) -> MemberOutput | Missed:
-        if self._metrics is not None and isinstance(said, MemberOutput):
-            self._metrics.first_answer.observe(perf_counter() - self._start)
-            self._metrics = None
-        return said
 
 
 def top_missing(weights: Mapping[str, float], said: Mapping[str, MemberOutput | Missed]) -> str | None:

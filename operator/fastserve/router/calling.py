@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from fastserve.errors import (
     BackendAway,
@@ -36,6 +37,22 @@ class Missed:
     error: BackendError
     replica: Replica | None
     again: bool = False
+
+
+class FirstAnswer:
+    """Takes the time of the first answer to a fan-out."""
+
+    __slots__ = ("_metrics", "_start")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics: Metrics | None = metrics
+        self._start = perf_counter()
+
+    def heard(self, said: MemberOutput | Missed) -> MemberOutput | Missed:
+        if self._metrics is not None and isinstance(said, MemberOutput):
+            self._metrics.first_answer.observe(perf_counter() - self._start)
+            self._metrics = None
+        return said
 
 
 @dataclass(slots=True)
