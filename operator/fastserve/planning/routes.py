@@ -65,6 +65,7 @@ def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = 
         tenants=spec.router.tenants,
         resilience=_resilience(spec.router),
         access=_access(pool, state_seed),
+        tracing=spec.router.tracing,
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
     _check_size(table)

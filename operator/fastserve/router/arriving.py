@@ -42,12 +42,14 @@ SINGLE = frozenset(
 )
 """Headers that may not be repeated, beside all of ours: who is before us may have read the other one."""
 OURS = b"x-fastserve-"
+LISTS = frozenset((b"traceparent", b"tracestate"))
+"""Headers that are joined where they are repeated; of two traceparents that makes none, as W3C has it."""
 
 
 @dataclass(slots=True)
 class Request:
     """One request. `path` is normalised and has no query. Header names are in lower case; of repeated ones
-    the last counts."""
+    the last counts, but for those in LISTS."""
 
     method: str
     path: str
@@ -155,8 +157,8 @@ class Arriving:
         if self._in_body:
             return  # A trailer: nothing that it could say is needed, and much would be dangerous.
         name = name.lower()
-        if name in self._headers and (name in SINGLE or name.startswith(OURS)):
-            self._stop("BadRequest", f"the header {name.decode('latin-1')!r} is there more than once")
+        if name in self._headers:
+            value = self._repeated(name, value)
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -258,6 +260,12 @@ class Arriving:
         most = max(MAX_HELD_BYTES, 2 * self._limit)
         if self._ends.room.taken > most:
             self._stop("BodiesTooMany", f"the bodies of all requests are larger than {most} bytes together")
+
+    def _repeated(self, name: bytes, value: bytes) -> bytes:
+        """What a header counts as that was there before."""
+        if name in SINGLE or name.startswith(OURS):
+            self._stop("BadRequest", f"the header {name.decode('latin-1')!r} is there more than once")
+        return b"%b,%b" % (self._headers[name], value) if name in LISTS else value
 
     def _stop_headers(self) -> NoReturn:
         self._refusal = _headers_too_large()

@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from fastserve.errors import (
     BackendAway,
@@ -22,6 +23,7 @@ from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput, Replica
 from fastserve.router.retrying import Budget, worth_elsewhere
 from fastserve.router.table import Shares
+from fastserve.router.tracing import current
 
 JUDGE_SECONDS = 0.5
 """How often latencies are compared; failures are judged at once."""
@@ -35,6 +37,22 @@ class Missed:
     error: BackendError
     replica: Replica | None
     again: bool = False
+
+
+class FirstAnswer:
+    """Takes the time of the first answer to a fan-out."""
+
+    __slots__ = ("_metrics", "_start")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics: Metrics | None = metrics
+        self._start = perf_counter()
+
+    def heard(self, said: MemberOutput | Missed) -> MemberOutput | Missed:
+        if self._metrics is not None and isinstance(said, MemberOutput):
+            self._metrics.first_answer.observe(perf_counter() - self._start)
+            self._metrics = None
+        return said
 
 
 @dataclass(slots=True)
@@ -125,7 +143,9 @@ class Calling:
         if not self._take(self._memory(call.member).retries, call, now):
             return missed
         try:
-            output = await self._ask(replica, call)
+            with current().part("retry") as step:
+                step.note("fastserve.retry.because", missed.error.reason)
+                output = await self._ask(replica, call)
         except BackendError as error:
             self._metrics.retries(call.member, "failed").inc()
             return Missed(error, replica, again=True)
@@ -193,11 +213,15 @@ class Calling:
             other = None if done else self._pool.replica(call.member, loop.time(), other_than=replica)
             if other is None or not self._may_hedge(memory, call, loop.time()):
                 return await first
-            second = asyncio.create_task(self._ask(other, call))
+            second = asyncio.create_task(self._hedge(other, call))
             tasks.add(second)
             return await self._first_answer(first, second, call.member)
         finally:
             await _close(tasks)
+
+    async def _hedge(self, replica: Replica, call: MemberCall) -> MemberOutput:
+        with current().part("hedge"):
+            return await self._ask(replica, call)
 
     def _may_hedge(self, memory: _Memory, call: MemberCall, now: float) -> bool:
         if not call.fate.died and memory.hedges.take(now, self._shares.hedged):

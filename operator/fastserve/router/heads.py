@@ -117,8 +117,23 @@ def question(shape: tuple[int, ...], outputs: tuple[str, ...], size: int) -> tup
         f'{{"inputs":[{{"name":"text","datatype":"BYTES","shape":[{",".join(map(str, shape))}],'
         f'"parameters":{{"binary_data_size":{size}}}}}],"outputs":[{wanted}]}}'
     ).encode()
-    lines = b"content-type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
-    return lines, head
+    return _binary_lines(head), head
+
+
+def named(head: bytes, request_id: str) -> tuple[bytes, bytes]:
+    """As `question`, of its head and the request's id, which Triton tells in its traces and gives back."""
+    head = b'{"id":%b,%b' % (msgspec.json.encode(request_id), head[1:])
+    return _binary_lines(head), head
+
+
+def unnamed(head: bytes, request_id: str) -> bytes:
+    """The head of an answer without the id that Triton puts first: the rest was seen before."""
+    start = b'{"id":%b,' % msgspec.json.encode(request_id)
+    return b"{" + head[len(start) :] if head.startswith(start) else head
+
+
+def _binary_lines(head: bytes) -> bytes:
+    return b"content-type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
 
 
 _known_asked = lru_cache(maxsize=MOST_REMEMBERED)(read_asked)

@@ -23,6 +23,7 @@ from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, pr
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct
 from fastserve.router.retrying import Fate
+from fastserve.router.tracing import current
 from fastserve.router.upstream import Reply, Upstream
 from fastserve.router.wire import Readiness
 
@@ -97,6 +98,8 @@ class PeerReplica:
         self.most_in_flight = 4096
         self.labels: tuple[str, ...] = ()
         self.version = ""
+        self._base = f"{'https' if tls else 'http'}://{address}"
+        self._path = f"/v2/models/{member}/infer"
         self._hint: bool | None = None
         self._answered_at = 0.0
         self._upstream = Upstream(address, tls)
@@ -128,8 +131,10 @@ class PeerReplica:
         )
         self.in_flight += 1
         try:
-            reply = await self._upstream.post(f"/v2/models/{self.member}/infer", headers, body, seconds)
-            output = _output(reply, len(call.texts))
+            with current().call(self._base, self._path, self.member) as step:
+                reply = await self._upstream.post(self._path, headers + step.lines, body, seconds)
+                step.answered(reply.status)
+                output = _output(reply, len(call.texts))
         except BackendUnavailable:
             self._note(Event.UNREACHABLE, loop.time())
             raise

@@ -24,7 +24,8 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
-from fastserve.router.triton import TritonInference
+from fastserve.router.tracing import current
+from fastserve.router.triton import Question, TritonInference
 from fastserve.router.versions.tallying import Tally
 from fastserve.router.versions.trial import Serving, Trial
 
@@ -153,7 +154,7 @@ class OwnReplica:
 
     async def prove(self, serving: Serving, texts: Sequence[bytes] = (PROBE_TEXT,)) -> Scores:
         """One real inference of a version that does not serve yet. Raises BackendError."""
-        return await self._triton.aside(serving.name, texts, serving.output, PROVE_SECONDS)
+        return await self._triton.aside(Question(serving.name, texts, serving.output), PROVE_SECONDS)
 
     def _usable(self, trial: Trial | None = None) -> Serving:
         """The version for a request that was let in. One that was let in before this router left the pool
@@ -235,7 +236,8 @@ class OwnReplica:
         loop, gate, waited = asyncio.get_running_loop(), self.gate, 0.0
         start = loop.time()
         if not gate.take(start, call.deadline):
-            waited = await gate.wait(call.caller, call.deadline)
+            with current().part("queue"):
+                waited = await gate.wait(call.caller, call.deadline)
             start = loop.time()
         self._metrics.queue.observe(waited)
         gate.sample(start, waited)
@@ -250,7 +252,8 @@ class OwnReplica:
         name, end = serving.name, End.ABANDONED
         self.by_version[name] += 1
         try:
-            scores = await self._triton.infer(name, texts, serving.output, call.deadline - start)
+            question = Question(name, texts, serving.output, call.request_id)
+            scores = await self._triton.infer(question, call.deadline - start)
             end = End.ANSWERED
         except BackendError as error:
             end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED

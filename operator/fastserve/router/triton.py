@@ -23,6 +23,7 @@ from fastserve.errors import (
 )
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
+from fastserve.router.tracing import NOTHING, Step, current
 from fastserve.router.upstream import Upstream
 
 CONTROL_SECONDS = 2.0
@@ -119,21 +120,36 @@ def load_failure(text: str) -> LoadFailed:
     return LoadFailed("LoadFailed", text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
 
 
+class Question(msgspec.Struct, frozen=True):
+    """What a model of Triton is asked: the `output` of n texts. `request_id` is the request's at the door."""
+
+    model: str
+    texts: Sequence[bytes]
+    output: str
+    request_id: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"/v2/models/{self.model}/infer"
+
+
 class TritonInference:
     """Inference in this router's own Triton. Its pulse counts the requests' inferences."""
 
     def __init__(self, address: str) -> None:
         self.pulse = Pulse()
+        self._base = f"http://{address}"
         self._upstream = Upstream(address)
         self._beside = Upstream(address)
 
-    async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+    async def infer(self, question: Question, seconds: float) -> Scores:
         """Scores, float32 [n, L], of n texts. Raises BackendError and its children."""
         clock, pulse = asyncio.get_running_loop().time, self.pulse
         start = clock()
         pulse.begin(start)
         try:
-            scores = await _infer(self._upstream, (model, texts, output), seconds)
+            with current().call(self._base, question.path, question.model) as step:
+                scores = await _infer(self._upstream, question, seconds, step)
         except BaseException:
             pulse.failed()
             raise
@@ -141,9 +157,9 @@ class TritonInference:
         pulse.answered(end, end - start)
         return scores
 
-    async def aside(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+    async def aside(self, question: Question, seconds: float) -> Scores:
         """As infer, of what is none of the requests': it is not counted, and not broken off with them."""
-        return await _infer(self._beside, (model, texts, output), seconds)
+        return await _infer(self._beside, question, seconds, NOTHING)
 
     async def live(self, seconds: float) -> bool:
         """Whether the server says in time that it is live; its models may be dead all the same. Raises
@@ -162,15 +178,16 @@ class TritonInference:
         self._beside.close()
 
 
-async def _infer(upstream: Upstream, what: tuple[str, Sequence[bytes], str], seconds: float) -> Scores:
-    model, texts, output = what
-    lines, body = infer_body(texts, (len(texts), 1), (output,))
-    reply = await upstream.post(f"/v2/models/{model}/infer", lines, body, seconds)
+async def _infer(upstream: Upstream, question: Question, seconds: float, step: Step) -> Scores:
+    count, request_id = len(question.texts), question.request_id
+    lines, body = infer_body(question.texts, (count, 1), (question.output,), request_id)
+    reply = await upstream.post(question.path, lines + step.triton_lines, body, seconds)
+    step.answered(reply.status)
     if reply.status != 200:
         raise triton_error(reply.status, reply.body)
-    result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH))
-    if len(result.scores) != len(texts):
-        raise BackendError(f"Triton answered {len(result.scores)} rows for {len(texts)} texts")
+    result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH), request_id)
+    if len(result.scores) != count:
+        raise BackendError(f"Triton answered {len(result.scores)} rows for {count} texts")
     return result.scores
 
 

@@ -73,6 +73,32 @@ def test_a_pool_without_keeps_its_revision_and_one_with_has_its_own() -> None:
         assert len({revision(one) for one in (plain, guarded, pool(router=ALL))}) == 3
 
 
+def test_tracing_is_told_in_the_table_and_rolls_no_pod() -> None:
+    tracing = {"endpoint": "http://collector:4318", "samplingRatio": "0.5"}
+    plain, traced = pool(), pool(router={"tracing": tracing})
+    assert standby_revision(plain) == standby_revision(traced)
+    assert member_revision(plain, sub_model("sport")) == member_revision(traced, sub_model("sport"))
+    assert route_table(plain, []).tracing is None
+    assert route_table(traced, []).tracing == traced.spec.router.tracing
+
+
+@pytest.mark.parametrize(
+    "tracing",
+    [
+        {},
+        {"endpoint": "collector:4318"},
+        {"endpoint": "http://user:word@collector:4318"},
+        {"endpoint": "http://collector:4318?key=word"},
+        {"endpoint": "http://collector:4318\r\nx: y"},
+        {"endpoint": "http://collector:4318", "samplingRatio": "1.5"},
+        {"endpoint": "http://collector:4318", "samplingRatio": 0.5},
+    ],
+)
+def test_a_collector_that_cannot_be_is_refused(tracing: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tracing"):
+        pool(router={"tracing": tracing})
+
+
 def test_the_table_tells_of_the_operators_key_nothing_but_its_digest() -> None:
     guarded, seed = pool(router={"auth": ALL["auth"], "audit": True}), b"seed"
     key = state_key(seed, f"{guarded.metadata.namespace}/{guarded.metadata.name}")
