@@ -160,6 +160,14 @@ def test_traces(keyboard: Typist) -> None:
     assert ANSWER.search(said)
 
 
+def test_who_may_ask_a_pool(keyboard: Typist) -> None:
+    keys, asking, tls, _ = typed(keyboard, *blocks("docs/access.md"))
+    assert "condition met" in keys
+    assert len(ANSWER.findall(asking)) == 2
+    assert "KeyMissing" in asking
+    assert ANSWER.search(tls)
+
+
 def test_where_it_runs(keyboard: Typist) -> None:
     (said,) = typed(keyboard, *blocks("docs/gpus-and-placement.md"))
     assert re.search(r"sport-m-\S+\t\S+\tcpu", said)
