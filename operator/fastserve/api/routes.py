@@ -23,7 +23,9 @@ from fastserve.api.modelpool import (
 )
 
 MAX_TABLE_BYTES = 900 * 1024
-"""A ConfigMap holds 1 MiB; the plan refuses a table over this."""
+"""A ConfigMap holds 1 MiB; the plan refuses a pool whose specs take more than this."""
+MAX_ROLLOUTS_BYTES = 100 * 1024
+"""Beside the specs, for all versions that are on their way together."""
 
 
 class Meaning(Document):

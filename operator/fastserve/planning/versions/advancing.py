@@ -25,7 +25,7 @@ MAX_TRIALS = 5
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 MAX_OLD_MESSAGE = 120
 """Characters that the table keeps of why versions were refused before the newest one: it is bounded for all
-members together, and a pool whose table is too large is rejected."""
+members together."""
 OTHERS_AWAY = "the next ones wait, as others are away"
 CLOCK_SECONDS = 1.0
 """Moments in the table are whole seconds."""

@@ -26,10 +26,10 @@ def next_member(before: Member | None, asked: Asked, heard: Sequence[Heard], now
     """The member as it is to be, from the member `before` in the table, what is `asked`, and the replicas
     that are there."""
     decided = _decided(before, asked, heard, now)
-    return replace(decided, member=_without_idle_memory(decided.member))
+    return replace(decided, member=without_idle_memory(decided.member))
 
 
-def _without_idle_memory(member: Member) -> Member:
+def without_idle_memory(member: Member) -> Member:
     """Which spec asked is remembered only where a version is on its way or was refused: else an edit that
     changes nothing for the routers would still give all of them a new table."""
     if member.rollout is not None or member.refused:

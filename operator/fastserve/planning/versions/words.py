@@ -75,6 +75,8 @@ class Phase(StrEnum):
     RETURNING = "Returning"
     """A version that is not wanted any more, or was refused, is being given up."""
     PAUSED = "Paused"
+    WAITING = "Waiting"
+    """The route table has no room for one more rollout."""
     REFUSED = "Refused"
     """The stable version stays although another one is asked for."""
 
