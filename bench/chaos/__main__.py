@@ -9,6 +9,7 @@ is for machines that do other things as well, only where answers were lost or wr
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that pools are taken down
     with tempfile.TemporaryDirectory(prefix="fastserve-chaos-") as name:
         folder = Path(name)
         ground = ground_of(folder, WAIT_SECONDS)

@@ -39,8 +39,8 @@ class _Answer(msgspec.Struct):
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """Whom to ask how often a second; where records lie, and what to expect, by text, of models that do not tell
-    their version."""
+    """Whom to ask how often a second, where records lie, and what to expect, by text, of models that do not
+    tell their version."""
 
     address: str
     rate: float

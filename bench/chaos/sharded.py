@@ -1,5 +1,5 @@
-"""A pool whose model is cut into two ranks by the product's own engine: a tiny random checkpoint, whose answers
-are known by asking once while all is well."""
+"""A pool whose model is cut into two ranks by the product's own engine: a tiny random checkpoint, whose
+answers are known by asking once while all is well."""
 
 import json
 import urllib.request
