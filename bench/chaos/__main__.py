@@ -9,14 +9,14 @@ is for machines that do other things as well, only where answers were lost or wr
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import deaths, replicas, swaps
-from chaos.faults import triton_killed
+from chaos import deaths, replicas, sharded, swaps
 from chaos.model import Ground
 from chaos.scorecard import RESULT, Terms, report
 from chaos.scoring import CONTENT, Row
@@ -33,7 +33,6 @@ class Length:
     swaps: int
     trials: int
     rate: float
-    only: str = ""
 
 
 def long_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
@@ -41,7 +40,11 @@ def long_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         ask = Ask(world, length.rate, folder)
         yield from swaps.rows(ask, length.swaps, length.trials)
-        yield from deaths.rows(ask, length.trials)
+        yield from deaths.rows(ask, deaths.CUSTOM_FAULTS, length.trials)
+    with running(_new(folder, "sharded"), sharded.parts_of(folder, ground)) as world:
+        known = sharded.learnt(world, folder / "learnt.json")
+        ask = Ask(world, length.rate, folder, known)
+        yield from deaths.rows(ask, deaths.FAULTS, length.trials)
     with running(_new(folder, "twins"), replicas.parts_of(folder, ground)) as world:
         yield from replicas.rows(Ask(world, length.rate, folder), length.trials)
 
@@ -52,11 +55,12 @@ def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
         ask = Ask(world, 50.0, folder)
         yield swaps.swap_row(swaps.PLAIN, ask, 2, lambda one, _: one.to_the_other())
         yield swaps.swap_row("corrupt B", ask, 1, swaps.corrupt)
-        yield deaths.death_row("Triton killed", ask, 1, triton_killed)
+        yield deaths.death_row(deaths.CUSTOM_FAULTS[1], ask, 1)
 
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that pools are taken down
     with tempfile.TemporaryDirectory(prefix="fastserve-chaos-") as name:
         folder = Path(name)
         ground = ground_of(folder, WAIT_SECONDS)

@@ -31,7 +31,7 @@ def rows(ask: Ask, trials: int) -> Iterator[Row]:
 
 def illness_row(name: str, ask: Ask, count: int, illness: str) -> Row:
     """The same illness so many times under load, each after the replica is asked again."""
-    with load_on(ask.world.address, ask.rate, name, ask.folder) as load:
+    with load_on(ask.load, name) as load:
         illnesses = []
         for _ in range(count):
             time.sleep(REST_SECONDS)

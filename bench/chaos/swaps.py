@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.faults import full_disk, killed_at, may_mount, triton_killed
-from chaos.load import Load, load_on
+from chaos.load import Load, LoadPlan, load_on
 from chaos.model import HANGING, SPOILT, Ground, write_model
 from chaos.scoring import P99_RATIO, Row, Swap, Whole, p99_ratio, row, swap_trials
 from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
@@ -28,11 +28,16 @@ RECREATE: Mapping[str, Any] = {"type": "Recreate"}
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row is made of: its pool, how much load, and where records lie."""
+    """What a row is made of: its pool, how much load, where records lie, and what the load is to expect."""
 
     world: World
     rate: float
     folder: Path
+    learnt: Path | None = None
+
+    @property
+    def load(self) -> LoadPlan:
+        return LoadPlan(self.world.address, self.rate, self.folder, self.learnt)
 
 
 def parts_of(folder: Path, ground: Ground) -> list[Part]:
@@ -115,7 +120,7 @@ def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Sw
     """So many exchanges under load, with a rest before each."""
     world, exchanges = ask.world, Exchanges(ask)
     before = world.memory(INSTANCE)
-    with load_on(ask.world.address, ask.rate, name, ask.folder) as load:
+    with load_on(ask.load, name) as load:
         swaps = []
         for number in range(count):
             time.sleep(REST_SECONDS)

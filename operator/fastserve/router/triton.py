@@ -13,6 +13,8 @@ import msgspec
 import tritonclient.grpc.aio as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from fastserve import errors
+from fastserve.api.versions import DEFINITE, LOAD_FAILED
 from fastserve.errors import (
     BackendError,
     BackendLost,
@@ -20,6 +22,7 @@ from fastserve.errors import (
     BackendTimeout,
     BackendUnavailable,
     EngineError,
+    FastServeError,
 )
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
@@ -37,7 +40,9 @@ RECONNECT = (
 )
 """Left to itself, gRPC looks for a Triton that was away for long only every two minutes."""
 _REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
-_WRAPPERS = frozenset({"TritonModelException", "InvalidArgument", "InternalError", "RuntimeError"})
+_TREE = (one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, FastServeError))
+_OWN_REASONS = DEFINITE | {one.reason for one in _TREE}
+"""What our engine can say. Any other word is the name of an exception in somebody's code."""
 
 
 class LoadFailed(EngineError):
@@ -113,11 +118,11 @@ def load_failure(text: str) -> LoadFailed:
     """The engine's ``Reason: sentence`` in what Triton wraps around it."""
     for found in _REASON.finditer(text):
         reason, sentence = found["reason"], found["text"].strip()
-        while (inner := _REASON.match(sentence)) and reason in _WRAPPERS:
+        while (inner := _REASON.match(sentence)) and reason not in _OWN_REASONS:
             reason, sentence = inner["reason"], inner["text"].strip()
-        if reason not in _WRAPPERS:
+        if reason in _OWN_REASONS:
             return LoadFailed(reason, sentence)
-    return LoadFailed("LoadFailed", text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
+    return LoadFailed(LOAD_FAILED, text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -51,6 +51,11 @@ def test_an_error_is_answered_with(error: errors.FastServeError, status: int, re
         ),
         ("RankDied: rank 1 ended with code -9", "RankDied", "rank 1 ended with code -9"),
         ("failed to load 'm', failed to poll from model repository", "LoadFailed", "failed to load 'm'"),
+        (
+            "load failed: Internal: TritonModelException: ValueError: these weights are spoilt\n\nAt:\n;",
+            "LoadFailed",
+            "load failed: Internal: TritonModelException: ValueError: these weights are spoilt",
+        ),
         ("", "LoadFailed", "Triton gave no reason"),
     ],
 )
