@@ -19,6 +19,7 @@ from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, TableKeeper
 from fastserve.router.keys import Role
+from fastserve.router.known import SidecarParts
 from fastserve.router.listening import BACKLOG, Listener
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import ModelPlaces
@@ -28,7 +29,7 @@ from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
-from fastserve.router.sidecar import Sidecar, SidecarParts
+from fastserve.router.sidecar import Sidecar
 from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
