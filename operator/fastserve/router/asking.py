@@ -9,9 +9,6 @@ from time import perf_counter
 from fastserve.api.modelpool import Method
 from fastserve.errors import (
     BackendError,
-    BackendLost,
-    BackendOverloaded,
-    BackendTimeout,
     BackendUnavailable,
 )
 from fastserve.router.answers import Refusal, refusal_of
@@ -21,13 +18,13 @@ from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
+from fastserve.router.refusing import Outputs, no_choice, too_few
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.retrying import Fate
 from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
 from fastserve.router.tracing import current
 from fastserve.router.wire import Decision
 
-Outputs = Mapping[str, MemberOutput | BackendError]
 MOST_OF_IT = 0.5
 
 
@@ -274,31 +271,3 @@ def decision_of(choice: Choice, ask: Ask) -> Decision:
         return "Direct"
     decisions: dict[Outcome, Decision] = {Outcome.SELECTED: "Selected", Outcome.FALLBACK: "Fallback"}
     return decisions.get(choice.outcome, "Rejected")
-
-
-def no_choice(choice: Choice, rules: Rules) -> Refusal:
-    """The refusal of a text for which nobody can be asked; NoMatch tells all scores."""
-    scores = [
-        {"name": one.name, "similarity": one.similarity, "belief": round(one.belief, 6), "ready": one.ready}
-        for one in choice.standings
-    ]
-    details = {"decision": "Rejected", "threshold": rules.min_score, "members": scores}
-    headers = (("x-fastserve-decision", "Rejected"),)
-    return Refusal(str(choice.outcome), choice.because, details=details, headers=headers)
-
-
-def too_few(said: Outputs, arrived: int) -> Exception:
-    """Why a text has no answer. BackendUnavailable where choosing again may help."""
-    errors = {name: output for name, output in said.items() if isinstance(output, BackendError)}
-    text = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    if arrived:
-        return Refusal("TooFewAnswers", f"{arrived} of {len(said)} sub-models answered; {text}")
-    if any(isinstance(error, BackendTimeout) for error in errors.values()):
-        return Refusal("DeadlineExceeded", text)
-    if all(isinstance(error, BackendUnavailable) for error in errors.values()):
-        lost = any(isinstance(error, BackendLost) for error in errors.values())
-        return BackendLost(text) if lost else BackendUnavailable(text)
-    if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
-        waits = (error.retry_after for error in errors.values() if isinstance(error, BackendOverloaded))
-        return Refusal("QueueFull", text, retry_after=max(waits))
-    return Refusal("MembersFailed", text)
