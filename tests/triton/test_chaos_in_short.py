@@ -1,4 +1,4 @@
-"""The chaos bench in its short form: exchanges, a corrupt version, a killed Triton; no answer lost or wrong."""
+"""The chaos bench, short: exchanges, a corrupt version, a killed Triton; no answer lost or wrong."""
 
 import json
 import subprocess
