@@ -13,7 +13,7 @@ from chaos.swaps import REST_SECONDS, Ask
 from chaos.world import World
 
 DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 90.0
-"""For so long it is waited for."""
+"""For so long it is waited for; for recovery beyond what its load took."""
 
 
 @dataclass(frozen=True)
@@ -63,5 +63,5 @@ def death(world: World, fault: Fault) -> Death:
     at = time.monotonic()
     fault.do(world, fault.instance)
     seen = world.when(lambda: not world.ready(fault.instance), DETECT_PATIENCE)
-    again = world.when(lambda: world.ready(fault.instance), RECOVER_PATIENCE)
+    again = world.when(lambda: world.ready(fault.instance), loaded + RECOVER_PATIENCE)
     return Death(at, seen, again, fault.own, loaded)

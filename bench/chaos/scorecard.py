@@ -1,8 +1,9 @@
 """The scorecard: a table for people, and JSON beside it."""
 
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,12 +56,17 @@ def _words(figures: object) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in pairs)
 
 
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """What never came has no number; JSON knows no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
 def _write(rows: Sequence[Row], terms: Terms, result: Path) -> None:
     document = {
         "requestsPerSecond": terms.rate,
         "declaredWaitSeconds": terms.wait_seconds,
         "cpus": os.cpu_count(),
-        "rows": [asdict(row) for row in rows],
+        "rows": [{**asdict(row), "worst": _finite(row.worst), "whole": _finite(row.whole)} for row in rows],
     }
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(document, indent=2) + "\n")

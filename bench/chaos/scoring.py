@@ -48,7 +48,8 @@ class Row:
 class Swap:
     """One exchange of versions, asked for and settled at these moments. `before` answered until then, `after`
     does from then on (None: nobody), any of `meanwhile` may in between. In an `orderly` one no request
-    that is sent once the new version was heard is answered by the old one."""
+    that is sent once the new version was heard is answered by the old one. `told`: that it cannot be was said
+    in time, where it cannot."""
 
     asked: float
     settled: float
@@ -56,6 +57,7 @@ class Swap:
     after: int | None
     meanwhile: frozenset[int]
     orderly: bool = True
+    told: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def swap_trials(sent: Sequence[Sent], swaps: Sequence[Swap], others: frozenset[i
             "wrong version": wrong > 0,
             "neither version": swap.after is None,
             "stalled": silence >= STALL_SECONDS,
+            "not refused": not swap.told,
         }
         figures = {"lost": lost, "wrong": wrong, "silence s": silence, "took s": swap.settled - swap.asked}
         yield Trial(_true(short), figures)

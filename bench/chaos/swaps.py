@@ -81,10 +81,10 @@ class Exchanges:
         """To a version that cannot be; ends in the one that answers."""
         before = self._now
         asked = self._write(number, **changes)
-        self._settle(lambda: self._world.refused(NAME))
+        told = self._settle(lambda: self._world.refused(NAME))
         self._write(before, rollout={})
         self._until_settled(before)
-        return Swap(asked, time.monotonic(), before, self._which(), frozenset({before}))
+        return Swap(asked, time.monotonic(), before, self._which(), frozenset({before}), told=told)
 
     def home(self) -> None:
         """Back to A, without a word about it."""

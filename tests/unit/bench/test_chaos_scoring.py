@@ -90,6 +90,10 @@ def test_an_exchange_that_ends_in_nothing_is_told() -> None:
     assert "neither version" in judged(GOOD, replace(SWAP, after=None))
 
 
+def test_a_version_that_cannot_be_is_to_be_refused_in_time() -> None:
+    assert judged(GOOD, replace(SWAP, told=False)) == ("not refused",)
+
+
 def test_requests_belong_to_the_exchange_they_were_due_in() -> None:
     swaps = [SWAP, Swap(20.0, 22.0, B, A, frozenset({A, B}))]
     records = [*GOOD, *steady(20, 21, B), sent(20.5, NO_VERSION, status=503), *steady(21, 25, A)]
