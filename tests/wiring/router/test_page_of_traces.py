@@ -23,7 +23,7 @@ def commands() -> list[list[str]]:
 
 
 async def test_the_commands_of_the_page_have_one_request_traced(tmp_path: Path) -> None:
-    patch, curl = commands()
+    patch, _, curl = commands()
     assert (patch[:3], curl[0]) == (["kubectl", "patch", "modelpool/news"], "curl")
     patched = json.loads(patch[patch.index("-p") + 1])
     pool = ModelPool.model_validate({"metadata": METADATA, **patched})
