@@ -36,6 +36,7 @@ class Bringing:
 
     def start_loading(self, target: Target) -> None:
         """Load beside the loop."""
+        self._known.parts.replica.dead.discard(target.model_name)
         self._known.load = (target.model_name, asyncio.create_task(self._load(target)))
 
     def overtaken(self, before: Drive) -> None:

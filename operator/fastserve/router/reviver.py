@@ -117,7 +117,7 @@ class Reviver:
             return self._signs.stall
         held = {name: state for name, state in index.items() if state in HELD}
         heard = {name: (state, await self._word_of(name)) for name, state in held.items()}
-        words = mourned(heard, self._dead)
+        words = mourned(heard, self._dead | self._parts.triton.dead)
         self._dead = frozenset(name for name, (_, word) in words.items() if word is Word.DEAD)
         return stall_of(self._signs.stall, words, began)
 

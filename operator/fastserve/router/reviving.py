@@ -111,11 +111,14 @@ def stall_of(before: Stall | None, words: dict[str, tuple[str, Word]], now: floa
 
 def mourned(words: dict[str, tuple[str, Word]], dead: frozenset[str]) -> dict[str, tuple[str, Word]]:
     """The words, of those whom nobody answers for whether they had died before their unload; `dead` are those
-    of the look before."""
-    return {
-        name: (state, Word.DEAD if word is Word.NOBODY and (state == "READY" or name in dead) else word)
-        for name, (state, word) in words.items()
-    }
+    of the look before, and those that Triton called dead."""
+    return {name: (state, _mourned(state, word, died=name in dead)) for name, (state, word) in words.items()}
+
+
+def _mourned(state: str, word: Word, *, died: bool) -> Word:
+    if word is Word.NOBODY:
+        return Word.DEAD if died or state == "READY" else word
+    return Word.DEAD if word is Word.NONE and died else word
 
 
 def patience(state: str, word: Word) -> float:

@@ -118,6 +118,11 @@ class OwnReplica:
         """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""
         return self._triton.pulse.silence(now)
 
+    @property
+    def dead(self) -> set[str]:
+        """Models in Triton that are dead by its own word."""
+        return self._triton.dead
+
     def give_up(self, why: str) -> None:
         """Triton or its engine is dead or frozen: who waits for it is sent elsewhere at once."""
         log.warning("Triton is given up", extra={"member": self.member, "why": why})

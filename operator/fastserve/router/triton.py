@@ -23,6 +23,7 @@ from fastserve.errors import (
     BackendUnavailable,
     EngineError,
     FastServeError,
+    StubDead,
 )
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
@@ -143,6 +144,8 @@ class TritonInference:
 
     def __init__(self, address: str) -> None:
         self.pulse = Pulse()
+        self.dead: set[str] = set()
+        """Models whose process is dead by Triton's own word; whoever loads one anew takes it out."""
         self._base = f"http://{address}"
         self._upstream = Upstream(address)
         self._beside = Upstream(address)
@@ -154,7 +157,7 @@ class TritonInference:
         pulse.begin(start)
         try:
             with current().call(self._base, question.path, question.model) as step:
-                scores = await _infer(self._upstream, question, seconds, step)
+                scores = await self._ask(self._upstream, question, seconds, step)
         except BaseException:
             pulse.failed()
             raise
@@ -164,7 +167,7 @@ class TritonInference:
 
     async def aside(self, question: Question, seconds: float) -> Scores:
         """As infer, of what is none of the requests': it is not counted, and not broken off with them."""
-        return await _infer(self._beside, question, seconds, NOTHING)
+        return await self._ask(self._beside, question, seconds, NOTHING)
 
     async def live(self, seconds: float) -> bool:
         """Whether the server says in time that it is live; its models may be dead all the same. Raises
@@ -173,6 +176,13 @@ class TritonInference:
             return (await self._beside.get("/v2/health/live", seconds)).status == 200
         except BackendTimeout:
             return False
+
+    async def _ask(self, upstream: Upstream, question: Question, seconds: float, step: Step) -> Scores:
+        try:
+            return await _infer(upstream, question, seconds, step)
+        except StubDead:
+            self.dead.add(question.model)
+            raise
 
     def break_off(self, why: str) -> None:
         """End the requests' inferences that are under way with BackendLost."""
@@ -206,7 +216,9 @@ def triton_error(status: int, body: bytes) -> BackendError:
         return BackendOverloaded(text)
     if "timeout expired" in text.lower():
         return BackendTimeout(text)
-    if "RankDied: " in text or ("tub process" in text and "is not healthy" in text):
+    if "tub process" in text and "is not healthy" in text:
+        return StubDead(text)
+    if "RankDied: " in text:
         return BackendLost(text)
     if status in (404, 503) or "unknown model" in text:
         return BackendUnavailable(text)

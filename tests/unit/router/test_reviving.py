@@ -87,6 +87,14 @@ def test_a_model_of_the_users_own_is_not_taken_for_dead_because_it_has_no_engine
     assert must_restart(stalled, UNLOADING_SECONDS) is Reason.STUCK
 
 
+def test_a_model_of_the_users_own_that_triton_called_dead_is_not_waited_for() -> None:
+    dead = frozenset(("m",))
+    assert stall_of(None, mourned({"m": ("READY", Word.NONE)}, dead), 0.0) is None
+    stalled = Signs(stall=stall_of(None, mourned({"m": ("UNLOADING", Word.NONE)}, dead), 1.0))
+    assert must_restart(stalled, 0.9 + DEAD_SECONDS) is None
+    assert must_restart(stalled, 1.0 + DEAD_SECONDS) is Reason.STUCK
+
+
 @given(words, seconds)
 def test_a_load_that_goes_on_by_its_own_report_is_never_cut_short(
     seen: dict[str, tuple[str, Word]], now: float
