@@ -165,6 +165,12 @@ class PretendCluster:
     def run(self) -> bool:
         """Controllers, kubelets and routers do all that they have to; whether anything changed."""
         before = copy.deepcopy((self.children, self.pods, self.states))
+        self.make_pods()
+        self.states = {pod["metadata"]["uid"]: self._state(pod) for pod in self.pods.values()}
+        return before != (self.children, self.pods, self.states)
+
+    def make_pods(self) -> None:
+        """What controllers do about Deployments."""
         wanted: dict[str, Manifest] = {}
         for (kind, name), manifest in self.children.items():
             if kind == DEPLOYMENT:
@@ -173,8 +179,6 @@ class PretendCluster:
                 for number in range(replicas):
                     wanted[f"{name}-{number}"] = pod_of(manifest, f"{name}-{number}")
         self.pods = {name: self.pods.get(name, pod) for name, pod in wanted.items()}
-        self.states = {pod["metadata"]["uid"]: self._state(pod) for pod in self.pods.values()}
-        return before != (self.children, self.pods, self.states)
 
     def _state(self, pod: Manifest) -> RouterState:
         text = self.children[(CONFIG_MAP, "news-p-routes")]["data"]["routes.json"]

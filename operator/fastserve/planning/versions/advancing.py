@@ -8,6 +8,7 @@ from fastserve.api.versions import CANDIDATE_LOST, RolloutPolicy
 from fastserve.planning.moments import Moment, rfc3339, seconds_between
 from fastserve.planning.versions.budget import room, room_by_our_hand
 from fastserve.planning.versions.gate import Trial, definite_fault, gate_fault, last_words
+from fastserve.planning.versions.holding import strangers
 from fastserve.planning.versions.returning import go_back
 from fastserve.planning.versions.words import (
     Asked,
@@ -63,6 +64,12 @@ class _Scene:
         return [one for one in self.named if not one.answers_wholly(self.digest)]
 
     @property
+    def going(self) -> list[Heard]:
+        """Those on their way: to the candidate, or back to the stable version from one that was given up."""
+        back = [one for one in strangers(self.member, self.heard) if one.instance not in self.rollout.named]
+        return [*self.pending, *back]
+
+    @property
     def unnamed(self) -> list[Heard]:
         """Those that may be named next: first who takes requests, so that a trial has some."""
         others = [one for one in self.heard if one.counts and one.instance not in self.rollout.named]
@@ -71,10 +78,9 @@ class _Scene:
     def room(self, since: str) -> int:
         """How many of those that take requests may be named; who is away for other reasons is waited for
         until a deadline after `since`."""
-        waited = bool(since) and seconds_between(since, self.now) > self.rollout.deadline_seconds
-        if waited:
-            return room_by_our_hand(self.asked, self.pending)
-        return room(self.asked, self.heard, self.pending)
+        if since and seconds_between(since, self.now) > self.rollout.deadline_seconds:
+            return room_by_our_hand(self.asked, self.going)
+        return room(self.asked, self.heard, self.going)
 
     def decide(self, because: str, /, **changes: object) -> Decision:
         rollout = self.rollout.model_copy(update=changes)
@@ -229,7 +235,7 @@ def _full(scene: _Scene) -> Decision:
 def _next(scene: _Scene) -> tuple[str, ...]:
     """Who is named next. Who takes no requests loses nothing by it, so that only as many as may exchange at
     once limits those."""
-    free = room_by_our_hand(scene.asked, scene.pending)
+    free = room_by_our_hand(scene.asked, scene.going)
     ready = [one.instance for one in scene.unnamed if one.ready]
     away = [one.instance for one in scene.unnamed if not one.ready]
     return tuple([*ready[: scene.room(scene.rollout.tried_since)], *away][:free])
