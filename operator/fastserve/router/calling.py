@@ -148,6 +148,10 @@ class Calling:
                 output = await self._ask(replica, call)
         except BackendError as error:
             self._metrics.retries(call.member, "failed").inc()
+            if missed.replica is not replica and _refuses(error) and _refuses(missed.error):
+                for one in (missed.replica, replica):
+                    if one is not None:
+                        one.conduct.was_the_request()
             return Missed(error, replica, again=True)
         self._metrics.retries(call.member, "answered").inc()
         return output
@@ -243,6 +247,11 @@ class Calling:
         failed = second.done() and second.exception() is not None
         self._metrics.hedges(member, "won" if won else "failed" if failed else "lost").inc()
         return second.result() if won else await first
+
+
+def _refuses(error: BackendError) -> bool:
+    """Whether the model itself ran, and said no."""
+    return type(error) is BackendError
 
 
 async def _close(tasks: set[asyncio.Task[MemberOutput]]) -> None:

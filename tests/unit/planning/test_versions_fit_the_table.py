@@ -125,7 +125,7 @@ def test_of_what_was_refused_only_what_still_counts_is_remembered_where_room_is_
     assert len(plan.table.model_dump_json().encode()) <= MAX_TABLE_BYTES + MAX_ROLLOUTS_BYTES
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 1000), st.integers(0, 1000))
 def test_the_room_of_a_rollout_is_enough_for_all_its_replicas(replicas: int, named: int) -> None:
     uid = "0" * 32

@@ -79,7 +79,7 @@ def calm(cluster: LivingCluster) -> None:
     cluster.pass_time(40 + 14 * cluster.spec["replicas"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 2), st.booleans(), happenings)
 def test_it_ends_at_the_newest_version_that_loads_or_at_the_last_stable_one(
     replicas: int, may_be_away: int, roomy: bool, happens: list[tuple[str, Any]]

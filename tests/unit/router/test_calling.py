@@ -105,7 +105,7 @@ def test_a_trial_of_one_that_has_no_room_costs_nobody_an_answer() -> None:
     good.in_flight = 3
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         for _ in range(50):
             assert await calling.call(call()) is OUTPUT
@@ -118,7 +118,7 @@ def test_a_trial_that_is_never_answered_costs_one_caller_and_not_one_after_anoth
     hangs, good = Place(repeat(BackendTimeout("late")), seconds=5.0), Place()
 
     async def story(calling: Calling) -> None:
-        hangs.conduct.eject(Fault.STREAK, 0.0, None)
+        hangs.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         said = [await calling.call(call()) for _ in range(20)]
         assert said.count(OUTPUT) >= 19
@@ -165,7 +165,7 @@ def test_one_on_trial_gets_one_call_at_a_time_and_its_failure_is_nobody_s() -> N
     doubted, good = Place(repeat(BackendError("EngineFailed")), seconds=0.5), Place()
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         said = await asyncio.gather(*(calling.call(call()) for _ in range(10)))
         assert said == [OUTPUT] * 10
@@ -181,7 +181,7 @@ def test_a_caller_that_goes_during_a_trial_leaves_room_for_the_next_one() -> Non
     doubted, good = Place(seconds=0.5), Place()
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         gone = asyncio.create_task(calling.call(call()))
         await asyncio.sleep(0.1)
