@@ -157,7 +157,8 @@ class Calling:
         return output
 
     def _take(self, budget: Budget, call: MemberCall, now: float) -> bool:
-        if call.fate.may_be_asked() and budget.take(now, self._shares.retried):
+        free = not call.fate.begun and self._shares.retried > 0.0
+        if call.fate.may_be_asked() and (free or budget.take(now, self._shares.retried)):
             return True
         self._metrics.retries(call.member, "denied").inc()
         return False
@@ -170,16 +171,19 @@ class Calling:
         try:
             output = await replica.infer(call)
         except BackendOverloaded as error:
+            call.fate.begun = True  # as good as: what is full everywhere must not be asked twice as often
             conduct.excused(clock(), error.retry_after)
             raise
         except BackendAway:
             conduct.excused(clock(), 0.0)
             raise
         except (BackendTimeout, asyncio.CancelledError):
+            call.fate.begun = True
             now = clock()
             conduct.unanswered(now, now - start)
             raise
         except BackendError as error:
+            call.fate.begun = True
             if isinstance(error, BackendLost):
                 call.fate.lost(again=error.again)
             now = clock()

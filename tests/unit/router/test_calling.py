@@ -7,7 +7,7 @@ from itertools import repeat
 import pytest
 
 from fake_replicas import OUTPUT, Place
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import BackendAway, BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.caller import ANYONE
 from fastserve.router.calling import Calling, Missed
 from fastserve.router.metrics import Metrics
@@ -15,6 +15,7 @@ from fastserve.router.outliers import BASE_SECONDS, TRIAL_PAUSE_SECONDS, Fault
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall
+from fastserve.router.retrying import AT_LEAST
 from virtual_time import run_in_virtual_time
 
 
@@ -56,6 +57,23 @@ def test_another_one_is_asked_where_the_first_is_gone(error: BackendError, asked
 
     tell(story, first, second)
     assert (first.asked, second.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("error", "answered"), [(BackendAway("given up"), 300), (BackendUnavailable("gone"), AT_LEAST)]
+)
+def test_what_was_never_begun_is_asked_elsewhere_without_a_budget(error: BackendError, answered: int) -> None:
+    """Three hundred wait at one that freezes, and a fifth of what was asked lately is less."""
+    frozen, other = Place(repeat(error)), Place()
+    other.in_flight = 1000
+
+    async def story(calling: Calling) -> None:
+        said = await asyncio.gather(*(calling.call(call()) for _ in range(300)))
+        assert said.count(OUTPUT) >= answered
+        if answered < 300:
+            assert said.count(OUTPUT) < 300
+
+    tell(story, frozen, other)
 
 
 @pytest.mark.parametrize(("others", "asked"), [(0, 1), (7, 0)])
