@@ -13,7 +13,7 @@ from rich.table import Table
 
 from chaos.scoring import Row
 
-RESULT = Path(__file__).parent.parent / "results" / "chaos.json"
+RESULTS = Path(__file__).parent.parent / "results"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Terms:
     wait_seconds: float
 
 
-def report(rows: Iterable[Row], terms: Terms, result: Path = RESULT) -> Sequence[Row]:
+def report(rows: Iterable[Row], terms: Terms, result: Path) -> Sequence[Row]:
     """Print and write each row as it comes: a long run that is ended has shown what it saw."""
     console, made = Console(width=160), []
     for row in rows:

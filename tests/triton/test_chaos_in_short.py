@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
 
 def test_faults_under_load_lose_and_mistake_nothing(environment: Environment, tmp_path: Path) -> None:
-    result = tmp_path / "chaos.json"
-    command = [sys.executable, "-m", "chaos", "--short", "--result", str(result)]
+    result = tmp_path / "chaos-short.json"
+    command = [sys.executable, "-m", "chaos", "--short", "--results", str(tmp_path)]
     done = subprocess.run(command, cwd=BENCH, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["name"]: row for row in json.loads(result.read_text())["rows"]}
