@@ -135,6 +135,10 @@ bench-http: install ## CPU per request of the HTTP stacks that were weighed
 bench-router: install ## CPU per request of our router beside nginx, Envoy, vLLM's and SGLang's routers and LiteLLM
 	$(BIN)/python bench/router_peers.py
 
+.PHONY: bench-memory
+bench-memory: install ## Memory of a door and of the router behind it over a million requests
+	$(BIN)/python bench/router_memory.py
+
 .PHONY: fuzz
 fuzz: install ## Spoilt HTTP requests against real router processes: answers, crashes, memory (REQUESTS=50000)
 	nice -n 10 $(BIN)/python bench/fuzz_http.py --requests $(REQUESTS)
