@@ -139,6 +139,8 @@ bench-router: install ## CPU per request of our router beside nginx, Envoy, vLLM
 bench-memory: install ## Memory of a door and of the router behind it over a million requests
 	$(BIN)/python bench/router_memory.py
 
+REQUESTS ?= 50000
+
 .PHONY: fuzz
 fuzz: install ## Spoilt HTTP requests against real router processes: answers, crashes, memory (REQUESTS=50000)
 	nice -n 10 $(BIN)/python bench/fuzz_http.py --requests $(REQUESTS)

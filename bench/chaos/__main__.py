@@ -62,7 +62,7 @@ PARTS = {"versions": version_rows, "sharded": sharded_rows, "replicas": replica_
 
 
 def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
-    """A few exchanges, a killed router and a killed Triton."""
+    """A few exchanges, one that is refused, and a killed Triton."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         ask = Ask(world, 50.0, folder)
         yield swaps.swap_row(swaps.PLAIN, ask, 2, lambda one, _: one.to_the_other())

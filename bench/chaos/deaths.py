@@ -8,7 +8,7 @@ from chaos import sharded, swaps
 from chaos.faults import killed, rank_killed, stub_killed, triton_frozen, triton_killed
 from chaos.load import load_on
 from chaos.records import LEARNT
-from chaos.scoring import Death, Row, Whole, death_trials, row
+from chaos.scoring import Death, Row, Whole, death_trials, lost_before, row
 from chaos.swaps import REST_SECONDS, Ask
 from chaos.world import World
 
@@ -53,7 +53,9 @@ def death_row(fault: Fault, ask: Ask, count: int) -> Row:
             time.sleep(REST_SECONDS)
             deaths.append(death(ask.world, fault))
         time.sleep(REST_SECONDS)
-    return row(fault.name, list(death_trials(load.made.sent, deaths)), Whole(load.made))
+    sent = load.made.sent
+    trials = list(death_trials(sent, deaths, frozenset({sharded.NEIGHBOUR})))
+    return row(fault.name, trials, Whole(load.made, lost_before(sent, deaths[0].at)))
 
 
 def death(world: World, fault: Fault) -> Death:

@@ -10,7 +10,7 @@ from typing import Any
 from chaos.faults import full_disk, killed_at, may_mount, triton_killed
 from chaos.load import Load, LoadPlan, load_on
 from chaos.model import HANGING, SPOILT, Ground, write_model
-from chaos.scoring import P99_RATIO, Row, Swap, Whole, p99_ratio, row, swap_trials
+from chaos.scoring import P99_RATIO, Row, Swap, Whole, lost_before, p99_ratio, row, swap_trials
 from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
 
 NAME, INSTANCE = "swapped", "swapped-0"
@@ -75,7 +75,7 @@ class Exchanges:
         if step:
             self._until_settled(wanted)
         meanwhile = frozenset({before, wanted})
-        return Swap(asked, time.monotonic(), before, self._which(), meanwhile, orderly=not step)
+        return Swap(asked, time.monotonic(), before, self._which(), wanted, meanwhile, orderly=not step)
 
     def refused(self, number: int, **changes: Any) -> Swap:
         """To a version that cannot be; ends in the one that answers."""
@@ -84,7 +84,7 @@ class Exchanges:
         told = self._settle(lambda: self._world.refused(NAME))
         self._write(before, rollout={})
         self._until_settled(before)
-        return Swap(asked, time.monotonic(), before, self._which(), frozenset({before}), told=told)
+        return Swap(asked, time.monotonic(), before, self._which(), None, frozenset({before}), told=told)
 
     def home(self) -> None:
         """Back to A, without a word about it."""
@@ -133,7 +133,7 @@ def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Sw
 def _judged(name: str, load: Load, swaps: list[Swap], memory: float) -> Row:
     plain, sent = name == PLAIN, load.made.sent
     ratio = p99_ratio(sent, swaps)
-    short = ("p99",) if plain and ratio > P99_RATIO else ()
+    short = lost_before(sent, swaps[0].asked) + (("p99",) if plain and ratio > P99_RATIO else ())
     whole = Whole(load.made, short, {"p99 ratio": ratio, "memory ratio": memory})
     return row(name, list(swap_trials(sent, swaps, frozenset() if plain else OTHERS)), whole)
 
@@ -147,10 +147,16 @@ def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Row]:
     yield swap_row("B loads forever", ask, trials, _hanging)
     triton_killed(ask.world, INSTANCE)  # and with it the loads that hang
     ask.world.until(lambda: ask.world.ready(INSTANCE), SETTLE_SECONDS)
-    if may_mount():
-        yield swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
+    yield _full_disk_row(ask, trials)
     yield swap_row("router killed", ask, trials, _killed)
     yield swap_row("router killed, memory for one", ask, trials, _killed_leaving)
+
+
+def _full_disk_row(ask: Ask, trials: int) -> Row:
+    """Not kept where no disk may be mounted: what was not tried must show."""
+    if not may_mount():
+        return Row("disk full (no right to mount one)", 0, 0, {}, {}, {})
+    return swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
 
 
 def corrupt(exchanges: Exchanges, number: int) -> Swap:
