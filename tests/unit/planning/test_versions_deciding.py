@@ -234,14 +234,25 @@ def test_where_nobody_runs_versions_are_exchanged_at_once() -> None:
     served = pool(1)
     served.routers = []
     served.ask("b")
+    served.asked = replace(served.asked, replicas=0)
     assert served.look().member.target.version == "b"
+
+
+def test_where_pods_are_only_not_there_yet_the_version_that_is_known_to_be_good_stays() -> None:
+    served = pool(1)
+    served.run(3)
+    served.routers = []
+    served.ask("b")
+    served.asked = replace(served.asked, replicas=1)
+    decision = served.look()
+    assert (decision.phase, decision.member.target.version) == (Phase.WAITING, "a")
 
 
 def test_a_rollout_that_began_is_not_cut_short_by_new_pods() -> None:
     served = pool(2, CANARY)
     served.ask("b")
     served.look()
-    served.asked = replace(served.asked, at_once=True)
+    served.asked = replace(served.asked, new_pods=True)
     assert served.look().phase is Phase.CANARY
 
 

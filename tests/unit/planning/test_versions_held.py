@@ -74,7 +74,10 @@ def test_a_bad_version_takes_no_more_replicas_with_it_than_may_be_away() -> None
 def test_old_pods_keep_their_version_until_they_end() -> None:
     pool = close_pool(2)
     pool.ask("b")
-    pool.asked = replace(pool.asked, at_once=True)
+    wanted = pool.asked.wanted
+    engine = wanted.target.engine.model_copy(update={"devices": ("cuda:0", "cuda:1")})
+    wanted = wanted.model_copy(update={"target": wanted.target.model_copy(update={"engine": engine})})
+    pool.asked = replace(pool.asked, wanted=wanted, new_pods=True)
     outgoing = [
         Heard(one.name, heard(one.name, told("a")).state, ready=True, outgoing=True) for one in pool.routers
     ]
@@ -84,7 +87,7 @@ def test_old_pods_keep_their_version_until_they_end() -> None:
     assert decision.member.rollout.named == ("r0", "r1")
     assert next_member(decision.member, pool.asked, outgoing, START).member == decision.member
     new = [heard("n0", told("b")), heard("n1", told("b"))]
-    over = next_member(decision.member, replace(pool.asked, at_once=False), new, START)
+    over = next_member(decision.member, replace(pool.asked, new_pods=False), new, START)
     assert (over.member.rollout, over.phase) == (None, Phase.REST)
 
 
@@ -94,7 +97,7 @@ def test_an_abort_with_new_pods_sends_nobody_back_at_once() -> None:
     while pool.answers("b") < 3:
         pool.run(1)
     pool.ask("a")
-    pool.asked = replace(pool.asked, at_once=True)
+    pool.asked = replace(pool.asked, new_pods=True)
     began = pool.seconds
     pool.run(60)
     assert pool.answers("a") == 4
@@ -159,9 +162,19 @@ def test_on_a_cluster_a_lost_table_sends_nobody_away_at_once() -> None:
     assert cluster.statuses()["sport"]["Progressing"] == "False UpToDate"
 
 
+def claimed(cluster: SwappingCluster) -> SwappingCluster:
+    """Its version lies on a claim, which is in the pods' template."""
+    cluster.sub_models["sport"]["spec"]["model"]["storageUri"] = "pvc://old/sport"
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(30)
+    assert cluster.member.target.storage_uri == "pvc://old/sport"
+    assert cluster.member.rollout is None
+    return cluster
+
+
 def test_on_a_cluster_old_pods_answer_until_the_new_ones_do() -> None:
-    cluster = serving(replicas=2).ask("v2")
-    cluster.sub_models["sport"]["spec"]["podTemplate"] = {"labels": {"team": "red"}}
+    cluster = claimed(serving(replicas=2)).ask("v2")
+    cluster.sub_models["sport"]["spec"]["model"]["storageUri"] = "pvc://new/sport"
     cluster.look()
     held = cluster.member.rollout
     assert held is not None

@@ -118,14 +118,27 @@ def test_who_decides_next_goes_on_from_the_table() -> None:
 
 
 def test_a_version_that_comes_with_new_pods_is_no_hot_swap() -> None:
-    cluster = serving().ask("v2")
-    cluster.sub_models["sport"]["spec"]["podTemplate"] = {"labels": {"team": "red"}}
+    cluster = serving()
+    spec = cluster.sub_models["sport"]["spec"]
+    cluster.ask("v2")
+    spec["gpu"] = {"count": 1}
     cluster.pass_time(1)
     assert cluster.member.target.version == "v2"
     cluster.pass_time(10)
     assert cluster.member.rollout is None
     assert not [one for one in cluster.told if one.startswith("HotSwap")]
     assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+def test_a_version_that_is_asked_for_with_new_pods_follows_them() -> None:
+    cluster = serving().ask("v2")
+    cluster.sub_models["sport"]["spec"]["podTemplate"] = {"labels": {"team": "red"}}
+    cluster.look()
+    assert cluster.member.target.version == "v1"
+    assert cluster.statuses()["sport"]["Progressing"].startswith("True ")
+    cluster.pass_time(20)
+    assert (cluster.member.target.version, cluster.member.rollout) == ("v2", None)
+    assert "HotSwapPromoted" in [one.split(":")[0] for one in cluster.told]
 
 
 def test_the_pool_names_both_versions_of_its_member() -> None:

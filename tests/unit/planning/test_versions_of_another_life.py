@@ -52,7 +52,7 @@ def test_a_sub_model_that_is_made_anew_in_a_rollout_ends_it() -> None:
 def test_new_pods_that_hold_the_stable_version_do_not_end_a_pause() -> None:
     served = pool()
     served.ask("b", paused=True)
-    served.asked = replace(served.asked, at_once=True)
+    served.asked = replace(served.asked, new_pods=True)
     decision = served.look()
     assert decision.phase is Phase.PAUSED
     assert decision.member.target.version == "a"
@@ -66,7 +66,7 @@ def test_new_pods_that_cannot_hold_the_stable_version_take_the_new_one_although_
     wanted = served.asked.wanted
     engine = wanted.target.engine.model_copy(update={"devices": ("cuda:0", "cuda:1")})
     wanted = wanted.model_copy(update={"target": wanted.target.model_copy(update={"engine": engine})})
-    served.asked = replace(served.asked, wanted=wanted, at_once=True)
+    served.asked = replace(served.asked, wanted=wanted, new_pods=True)
     decision = served.look()
     assert decision.member.target.version == "c"
 

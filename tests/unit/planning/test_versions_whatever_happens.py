@@ -3,6 +3,7 @@ version that can be loaded or at the last stable one, and the operator never tak
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,3 +97,35 @@ def test_it_ends_at_the_newest_version_that_loads_or_at_the_last_stable_one(
         assert cluster.answer_wholly(cluster.member.target.digest) == replicas
         assert cluster.member.rollout is None
         assert cluster.statuses()["sport"]["Ready"] == "False VersionRefused"
+
+
+@pytest.mark.parametrize("gpu", [None, {"count": 1}])
+def test_an_edit_that_makes_new_pods_brings_no_refused_version(gpu: dict[str, int] | None) -> None:
+    cluster = living(2, 1, roomy=True)
+    if gpu:
+        cluster.change(gpu=gpu)
+        cluster.shake()
+        cluster.pass_time(30)
+    cluster.ask("b", bad=True)
+    cluster.pass_time(30)
+    good = cluster.member.target.digest
+    assert cluster.statuses()["sport"]["Ready"] == "False VersionRefused"
+    cluster.change(podTemplate={"labels": {"team": "red"}})
+    for _ in range(60):
+        cluster.shake()  # on GPUs old pods go before new ones come
+        cluster.pass_time(1)
+        assert cluster.member.target.digest == good
+    assert cluster.answer_wholly(good) == 2
+
+
+def test_new_pods_come_with_what_is_known_to_be_good_and_the_asked_version_follows() -> None:
+    cluster = living(2, 1, roomy=True)
+    stable = cluster.member.target.digest
+    cluster.change(podTemplate={"labels": {"team": "red"}})
+    cluster.ask("b")
+    cluster.shake()
+    cluster.pass_time(1)
+    assert cluster.member.target.digest == stable
+    cluster.pass_time(60)
+    assert cluster.answer_wholly(cluster.digest) == 2
+    assert (cluster.member.target.digest, cluster.member.rollout) == (cluster.digest, None)

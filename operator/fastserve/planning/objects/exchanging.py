@@ -37,8 +37,7 @@ def exchanges(
             wanted=wanted[name],
             policy=one.sub_model.spec.rollout,
             replicas=replicas_of(pool, one.sub_model),
-            # New pods are due or on their way: what is asked for now may not fit into those that run.
-            at_once=useless or any(replica.outgoing for replica in heard),
+            new_pods=any(replica.outgoing for replica in heard),
             useless=useless,
         )
         decision = next_member(before.get(name), asked, heard, now)

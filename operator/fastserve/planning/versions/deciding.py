@@ -2,9 +2,10 @@
 
     nothing answers, or nobody runs       -> the asked version is the stable one at once
     refused at this generation            -> the stable one stays
+    new pods come                         -> they get the stable one; where they cannot hold it, as the first
     otherwise                             -> a rollout: replicas are named, a few at a time, and tried
     a rollout that nobody wants any more  -> its replicas go back, a few at a time
-    new pods come, or the table is lost   -> as the first, and who answers with another keeps it for a while
+    the table is lost                     -> as the first, and who answers with another keeps it for a while
 
 All memory is in the table itself, so that whoever decides next goes on from there. The same observation
 gives the same member, byte for byte, until a step is due.
@@ -109,12 +110,16 @@ def _without_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Mo
     if refused is not None:
         because = f"version {name_of(wanted)} is refused ({refused.reason}: {refused.message})"
         return Decision(kept, Phase.REFUSED, f"{because}; {name_of(kept.target)} stays")
-    lost = _nothing_to_lose(kept, heard)
-    if asked.policy.paused and not lost and not _needs_new_pods(kept, asked):
+    lost, useless = _nothing_to_lose(kept, heard), asked.useless or _needs_new_pods(kept, asked)
+    if asked.policy.paused and not lost and not useless:
         because = f"version {name_of(wanted)} waits: the rollout is paused"
         return Decision(kept, Phase.PAUSED, because)
-    if lost or asked.at_once or not heard:
+    if lost or useless or not asked.replicas:
         return take_at_once(kept, asked, heard, now)
+    if asked.new_pods or not heard:
+        # They load what is known to be good; what is asked for is tried beside it.
+        because = f"version {name_of(wanted)} waits until new pods answer with {name_of(kept.target)}"
+        return Decision(kept, Phase.WAITING, because)
     return advance(_changed(kept, _begun(kept, asked, now)), asked, heard, now)
 
 
@@ -132,8 +137,7 @@ def _needs_new_pods(kept: Member, asked: Asked) -> bool:
     of devices, or without its claim. No pause keeps such pods from coming."""
     stable, wanted = kept.target, asked.wanted.target
     claimed = stable.storage_uri.startswith("pvc://") and stable.storage_uri != wanted.storage_uri
-    other = stable.engine.devices != wanted.engine.devices or claimed
-    return asked.at_once and wanted.digest != stable.digest and other
+    return wanted.digest != stable.digest and (stable.engine.devices != wanted.engine.devices or claimed)
 
 
 def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
@@ -184,7 +188,7 @@ def _with_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Momen
     if rollout is None:
         raise ValueError("a rollout that goes on is in the table")
     unwanted = rollout.candidate.digest != wanted.digest
-    if unwanted and asked.at_once and not refusal_of(kept, wanted.digest):
+    if unwanted and (asked.useless or _needs_new_pods(kept, asked)) and not refusal_of(kept, wanted.digest):
         return take_at_once(kept, asked, heard, now)
     refused = any(
         one.digest == rollout.candidate.digest and one.generation >= rollout.generation

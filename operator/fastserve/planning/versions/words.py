@@ -54,14 +54,14 @@ class Heard:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the SubModel asks for: `wanted` is its member with the asked version as target. `at_once`:
-    nothing is tried beside the stable version, as the asked one comes with new pods or does another task;
-    `useless`: of which the latter, so that nobody needs what answers now."""
+    """What the SubModel asks for: `wanted` is its member with the asked version as target. `new_pods`: others
+    are to take the place of those that run; `useless`: nobody needs what answers now, as the asked version
+    does another task."""
 
     wanted: Member
     policy: RolloutPolicy
     replicas: int
-    at_once: bool = False
+    new_pods: bool = False
     useless: bool = False
 
 
@@ -76,7 +76,7 @@ class Phase(StrEnum):
     """A version that is not wanted any more, or was refused, is being given up."""
     PAUSED = "Paused"
     WAITING = "Waiting"
-    """The route table has no room for one more rollout."""
+    """For new pods, or until the route table has room for one more rollout."""
     REFUSED = "Refused"
     """The stable version stays although another one is asked for."""
 
