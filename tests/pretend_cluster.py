@@ -233,7 +233,7 @@ def state_of(pod: Manifest, table: RouteTable, **changes: Any) -> RouterState:
     model = target and ModelState(
         name=target.model_name,
         digest=target.digest,
-        version=target.version or "read",
+        version=target.version or f"read-{target.digest[:4]}",
         load=LoadProgress(phase="Loaded", bytes_done=100, bytes_total=100),
         ranks=tuple(
             RankState(rank=rank, pid=1, device=device, memory_bytes=1 << 30)

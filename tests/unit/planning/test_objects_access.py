@@ -1,6 +1,7 @@
 """Keys and certificates in the objects: who mounts them, what they change, what stays as it was."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from fastserve.planning.objects.template import (
 from fastserve.planning.routes import route_table
 from make import pool, sub_model
 from pod_security import violations
+from pretend_cluster import PretendCluster, pool_manifest, sub_model_manifest
 
 SETTINGS = ObjectSettings(ImageSet("router:1", "triton:1"))
 ALL = {"auth": {"secretName": "keys"}, "tls": {"secretName": "cert", "clientCaSecretName": "callers"}}
@@ -112,3 +114,13 @@ def test_the_table_tells_of_the_operators_key_nothing_but_its_digest() -> None:
 def test_the_service_says_what_the_door_speaks() -> None:
     for made, spoken in ((pool(), "http"), (pool(router={"tls": ALL["tls"]}), "https")):
         assert pool_service(made)["spec"]["ports"][0]["appProtocol"] == spoken
+
+
+def test_another_operator_that_routers_do_not_know_yet_changes_no_condition() -> None:
+    cluster = PretendCluster(pool_manifest(router=ALL)).add(sub_model_manifest("sport"))
+    cluster.settle(replace(SETTINGS, state_seed=b"one"))
+    before = cluster.statuses()
+    cluster.states = {}
+    cluster.look(replace(SETTINGS, state_seed=b"another"))
+    assert cluster.statuses() == before
+    assert before["news"]["Ready"].startswith("True ")

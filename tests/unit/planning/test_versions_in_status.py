@@ -154,3 +154,16 @@ def test_a_sub_model_at_zero_takes_its_new_version_at_once() -> None:
     cluster.sub_models["sport"]["spec"]["replicas"] = 0
     cluster.ask("v1").pass_time(3).ask("v2").pass_time(3)
     assert (cluster.member.target.version, cluster.member.rollout) == ("v2", None)
+
+
+def test_a_version_that_its_user_did_not_name_is_told_as_one_hot_swap() -> None:
+    cluster = serving(replicas=3)
+    model = cluster.sub_models["sport"]["spec"]["model"]
+    model.pop("version", None)
+    cluster.pass_time(20)
+    cluster.told.clear()
+    model["storageUri"] = "s3://models/another"
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(30)
+    told = [one for one in cluster.told if one.startswith("HotSwap")]
+    assert told == ["HotSwapStarted", "HotSwapPromoted"]

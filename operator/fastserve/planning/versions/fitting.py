@@ -93,6 +93,7 @@ def _words(member: Member) -> Member:
 
 
 def without_versions(table: RouteTable) -> list[object]:
-    """What the table says beside the versions of its members, to be compared."""
+    """What the table says beside the versions of its members and the operator's key, which is another one for
+    each process and concerns no caller; to be compared."""
     members = [one.model_dump(exclude=_OF_VERSIONS) for one in table.members]
-    return [table.model_dump(exclude={"members"}), members]
+    return [table.model_dump(exclude={"members": True, "access": {"operator_digest"}}), members]
