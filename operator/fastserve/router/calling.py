@@ -104,7 +104,7 @@ class Calling:
     def may_choose_again(self, calls: Sequence[MemberCall]) -> bool:
         """Whether budgets and fate allow a whole second round after nobody of these could be reached."""
         now = asyncio.get_running_loop().time()
-        return all(self._take(self._memory(call.member).retries, call, now) for call in calls)
+        return all(self._take(call, now, free=not call.fate.begun) for call in calls)
 
     @property
     def _shares(self) -> Shares:
@@ -140,7 +140,8 @@ class Calling:
         now = asyncio.get_running_loop().time()
         if replica is None or now >= call.deadline:
             return missed
-        if not self._take(self._memory(call.member).retries, call, now):
+        free = isinstance(missed.error, BackendAway)
+        if not self._take(call, now, free=free):
             return missed
         try:
             with current().part("retry") as step:
@@ -148,17 +149,17 @@ class Calling:
                 output = await self._ask(replica, call)
         except BackendError as error:
             self._metrics.retries(call.member, "failed").inc()
-            if missed.replica is not replica and _refuses(error) and _refuses(missed.error):
-                for one in (missed.replica, replica):
-                    if one is not None:
-                        one.conduct.was_the_request()
+            if _refuses(error):
+                _compare(missed, replica, others_answer=False)
             return Missed(error, replica, again=True)
         self._metrics.retries(call.member, "answered").inc()
+        _compare(missed, replica, others_answer=True)
         return output
 
-    def _take(self, budget: Budget, call: MemberCall, now: float) -> bool:
-        free = not call.fate.begun and self._shares.retried > 0.0
-        if call.fate.may_be_asked() and (free or budget.take(now, self._shares.retried)):
+    def _take(self, call: MemberCall, now: float, *, free: bool) -> bool:
+        """Whether a call may be made once more; `free` where nothing of it was begun, which adds no work."""
+        share, budget = self._shares.retried, self._memory(call.member).retries
+        if call.fate.may_be_asked() and ((free and share > 0.0) or budget.take(now, share)):
             return True
         self._metrics.retries(call.member, "denied").inc()
         return False
@@ -187,10 +188,13 @@ class Calling:
             if isinstance(error, BackendLost):
                 call.fate.lost(again=error.again)
             now = clock()
-            conduct.failed(now)
+            if _refuses(error) and self._shares.retried > 0.0:
+                conduct.refused(now)
+            else:
+                conduct.failed(now)
             self._judge(call.member, now)
             raise
-        now = clock()
+        now, call.fate.begun = clock(), True
         conduct.answered(now, max(0.0, now - start - output.waited), output.waited)
         memory = self._memory(call.member)
         memory.latencies.add(now - start)
@@ -256,6 +260,14 @@ class Calling:
 def _refuses(error: BackendError) -> bool:
     """Whether the model itself ran, and said no."""
     return type(error) is BackendError
+
+
+def _compare(missed: Missed, other: Replica, *, others_answer: bool) -> None:
+    """What another one said to that which was refused tells whose fault it was."""
+    if _refuses(missed.error) and missed.replica is not None and missed.replica is not other:
+        missed.replica.conduct.compared(others_answer=others_answer)
+        if not others_answer:
+            other.conduct.compared(others_answer=False)
 
 
 async def _close(tasks: set[asyncio.Task[MemberOutput]]) -> None:

@@ -41,6 +41,8 @@ FADE_SECONDS = 1.0
 """A number that a replica told so long ago counts half."""
 WEIGHT = 0.2
 """Of the newest sample in a moving average."""
+BLAMED, COMPARED_WEIGHT = 0.5, 0.3
+"""Of its refusals that others answered, as a moving average: two in a row are enough to blame it."""
 
 
 class Fault(StrEnum):
@@ -73,6 +75,7 @@ class Conduct:
         """Moving average of seconds from asking to the answer, less the wait that the replica told."""
         self._good_trials = 0
         self._failures = 0.0
+        self._blame = 0.0
         self._seconds: deque[tuple[float, float]] = deque(maxlen=MAX_SAMPLES)
         self._queue, self._queue_at = 0.0, 0.0
         self._times, self._returned = 0, 0.0
@@ -91,7 +94,9 @@ class Conduct:
 
     def failed(self, now: float) -> None:
         """An error of the replica's came, or nobody answered; that it has no room is none."""
-        self._failures += 1.0
+        # No more than is enough: after an outage of all, in which nobody could be left out, it would take as
+        # long until a good one is not.
+        self._failures = min(float(STREAK), self._failures + 1.0)
         if self.ejected is not None:
             self._tried(now, good=False)
 
@@ -103,9 +108,19 @@ class Conduct:
             self._tried(now, good=False)
         self._undecided(now, seconds)
 
-    def was_the_request(self) -> None:
-        """What failed here failed elsewhere as well: it tells nothing of this replica."""
-        self._failures = max(0.0, self._failures - 1.0)
+    def refused(self, now: float) -> None:
+        """Its model ran and said no. That is its fault where others answered what it refused lately; until
+        they did it may be the request's, and tells nothing."""
+        if self._blame < BLAMED:
+            self._undecided(now, 0.0)
+        else:
+            self.failed(now)
+
+    def compared(self, *, others_answer: bool) -> None:
+        """Another replica was asked what this one refused."""
+        self._blame += COMPARED_WEIGHT * (float(others_answer) - self._blame)
+        if not others_answer:
+            self._failures = max(0.0, self._failures - 1.0)
 
     def excused(self, now: float, wait: float) -> None:
         """It had no room, and told that there is some in `wait` seconds, or it takes nothing now by its own

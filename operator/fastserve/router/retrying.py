@@ -21,7 +21,7 @@ class Fate:
 
     def __init__(self) -> None:
         self.begun = False
-        """Whether any call that failed may have been worked on. What was never begun may be asked elsewhere
+        """Whether any call for it may have been worked on. What was never begun may be asked elsewhere
         without a budget: it adds no work."""
         self.died = False
         self._spent = False

@@ -210,7 +210,7 @@ class OwnReplica:
         chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
         parts = await self._in_turn([self._one(chunk, call, trial) for chunk in chunks])
         if any(part.labels != parts[0].labels for part in parts):
-            raise BackendAway(f"{self.member} changed its version while it answered")
+            raise BackendUnavailable(f"{self.member} changed its version while it answered")
         scores = np.concatenate([part.scores for part in parts])
         return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
 

@@ -63,13 +63,39 @@ def test_of_25_requests_half_are_enough_however_many_were_well_before() -> None:
     assert judge([first, second], 0.5, 0.0) == [(first, Fault.FAILS)]
 
 
-def test_what_failed_elsewhere_as_well_tells_nothing_of_a_replica() -> None:
+def test_what_a_replica_refuses_is_its_fault_where_others_answered_that_lately() -> None:
     first, second = conducts(2)
     for _ in range(50):
-        fail(first, 1)
-        first.was_the_request()
+        first.refused(0.0)
+        first.compared(others_answer=False)
+    assert judge([first, second], 0.5, 0.0) == []
+
+    for _ in range(2 + STREAK):
+        first.refused(0.0)
+        first.compared(others_answer=True)
+
+    assert judge([first, second], 0.5, 0.0) == [(first, Fault.FAILS)]
+
+
+def test_one_that_failed_for_long_while_nobody_could_be_left_out_is_soon_as_good_as_others() -> None:
+    first, second = conducts(2)
+    fail(first, 3000)
+    assert judge([first], 0.5, 0.0) == []
+    answer(first, 1)
 
     assert judge([first, second], 0.5, 0.0) == []
+
+
+def test_a_refusal_is_no_failed_trial_unless_others_answer_it() -> None:
+    first, second = conducts(2)
+    fail(first, STREAK)
+    judge([first, second], 0.5, 0.0)
+    assert first.ejected
+    first.on_trial = True
+    first.refused(BASE_SECONDS)
+
+    assert first.ejected.times == 1
+    assert not first.on_trial
 
 
 @pytest.mark.parametrize(
