@@ -111,6 +111,8 @@ class BackendLost(BackendUnavailable):
 class StubDead(BackendLost):
     """Triton's own word that the process which ran the model is dead; only a load starts another one."""
 
+    reason = "StubDead"
+
 
 class BackendOverloaded(BackendError):
     """`retry_after` is in how many seconds there may be room."""
