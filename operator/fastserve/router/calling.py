@@ -190,6 +190,9 @@ class Calling:
             conduct.failed(now)
             self._judge(call.member, now)
             raise
+        except Exception:  # an error of ours tells nothing of the replica, whose trial is over
+            conduct.excused(clock(), 0.0)
+            raise
         now = clock()
         conduct.answered(now, max(0.0, now - start - output.waited), output.waited)
         memory = self._memory(call.member)

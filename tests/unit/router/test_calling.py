@@ -1,7 +1,7 @@
 """The way of one call: who is asked, and who is asked again, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import repeat
 
 import pytest
@@ -14,7 +14,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.outliers import BASE_SECONDS, TRIAL_PAUSE_SECONDS, Fault
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
-from fastserve.router.replicas import MemberCall
+from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.retrying import AT_LEAST
 from virtual_time import run_in_virtual_time
 
@@ -142,6 +142,24 @@ def test_a_trial_that_is_never_answered_costs_one_caller_and_not_one_after_anoth
         assert said.count(OUTPUT) >= 19
 
     tell(story, hangs, good)
+
+
+def test_a_trial_that_ends_in_an_error_of_ours_is_over() -> None:
+    def told() -> Iterator[MemberOutput]:
+        raise RuntimeError("ours")
+        yield OUTPUT
+
+    doubted = Place(told())
+
+    async def story(calling: Calling) -> None:
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
+        await asyncio.sleep(BASE_SECONDS + 1.0)
+        with pytest.raises(RuntimeError, match="ours"):
+            await calling.call(call())
+        assert not doubted.conduct.on_trial
+        assert doubted.conduct.trial_due(asyncio.get_running_loop().time() + TRIAL_PAUSE_SECONDS)
+
+    tell(story, doubted)
 
 
 def test_no_call_is_made_more_than_twice() -> None:
