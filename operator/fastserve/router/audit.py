@@ -3,8 +3,8 @@
 import logging
 
 from fastserve.router.answers import STATUS, Answer
-from fastserve.router.arriving import Request
 from fastserve.router.caller import HOP_HEADER
+from fastserve.router.holding import Request
 from fastserve.router.tracing import current
 
 log = logging.getLogger("fastserve.audit")

@@ -18,7 +18,7 @@ from fastserve.errors import (
 from fastserve.router.hedging import hedge_after
 from fastserve.router.latency import Latencies
 from fastserve.router.metrics import Metrics
-from fastserve.router.outliers import judge
+from fastserve.router.outliers import Conduct, judge
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput, Replica
 from fastserve.router.retrying import Budget, worth_elsewhere
@@ -171,28 +171,8 @@ class Calling:
         conduct.on_trial = conduct.on_trial or conduct.trial_due(start)
         try:
             output = await replica.infer(call)
-        except BackendOverloaded as error:
-            call.fate.begun = True  # as good as: what is full everywhere must not be asked twice as often
-            conduct.excused(clock(), error.retry_after)
-            raise
-        except BackendAway:
-            conduct.excused(clock(), 0.0)
-            raise
-        except (BackendTimeout, asyncio.CancelledError):
-            call.fate.begun = True
-            now = clock()
-            conduct.unanswered(now, now - start)
-            raise
-        except BackendError as error:
-            call.fate.begun = True
-            if isinstance(error, BackendLost):
-                call.fate.lost(again=error.again)
-            now = clock()
-            if _refuses(error) and self._shares.retried > 0.0:
-                conduct.refused(now)
-            else:
-                conduct.failed(now)
-            self._judge(call.member, now)
+        except BaseException as error:
+            self._note(error, conduct, call, start)
             raise
         now, call.fate.begun = clock(), True
         conduct.answered(now, max(0.0, now - start - output.waited), output.waited)
@@ -201,6 +181,27 @@ class Calling:
         if now >= memory.judge_at:
             self._judge(call.member, now)
         return output
+
+    def _note(self, error: BaseException, conduct: Conduct, call: MemberCall, start: float) -> None:
+        """What a call without an answer tells of the replica."""
+        now = asyncio.get_running_loop().time()
+        # What is full everywhere must not be asked twice as often either.
+        call.fate.begun = call.fate.begun or not isinstance(error, BackendAway)
+        match error:
+            case BackendOverloaded():
+                conduct.excused(now, error.retry_after)
+            case BackendTimeout() | asyncio.CancelledError():
+                conduct.unanswered(now, now - start)
+            case BackendError() if not isinstance(error, BackendAway):
+                if isinstance(error, BackendLost):
+                    call.fate.lost(again=error.again)
+                if _refuses(error) and self._shares.retried > 0.0:
+                    conduct.refused(now)
+                else:
+                    conduct.failed(now)
+                self._judge(call.member, now)
+            case _:  # it had begun nothing; or an error of ours, which tells nothing of it
+                conduct.excused(now, 0.0)
 
     def _judge(self, member: str, now: float) -> None:
         self._memory(member).judge_at = now + JUDGE_SECONDS

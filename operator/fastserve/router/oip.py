@@ -234,7 +234,7 @@ def read_answer(body: bytes, header_length: bytes | None, request_id: str = "") 
         cut = int(header_length) if header_length is not None else len(body)
         head = heads.unnamed(body[:cut], request_id) if request_id else body[:cut]
         return _result(heads.answered(head), memoryview(body)[cut:])
-    except (msgspec.DecodeError, ValueError, Refusal) as error:
+    except (ValueError, LookupError, OverflowError, Refusal) as error:
         raise BackendError(f"the answer cannot be read: {error}") from error
 
 

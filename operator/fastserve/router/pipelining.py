@@ -4,12 +4,12 @@ them a refusal. Pure."""
 from collections import deque
 
 from fastserve.router.answers import Answer
-from fastserve.router.arriving import Request
+from fastserve.router.holding import Request
 
 MAX_PIPELINED = 32
 """Requests that wait on one connection before it is read no further."""
 MAX_PIPELINED_BYTES = 64 * 1024
-"""Of the bodies of those requests."""
+"""Of the heads and bodies of those requests."""
 SLICE_BYTES = 16 * 1024
 """Parsed at once: the loop reads up to 256 KiB, and thousands of small requests may stand in them."""
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
@@ -17,7 +17,7 @@ MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 
 
 class Pipeline:
-    """In their order; `size` is the bytes of their bodies."""
+    """In their order; `size` is the bytes that they hold."""
 
     __slots__ = ("_items", "size")
 
@@ -34,18 +34,18 @@ class Pipeline:
 
     def add(self, item: Request | Answer) -> None:
         if isinstance(item, Request):
-            self.size += len(item.body)
+            self.size += item.held
         self._items.append(item)
 
     def take(self) -> Request | Answer:
         """The next one; there must be one."""
         item = self._items.popleft()
         if isinstance(item, Request):
-            self.size -= len(item.body)
+            self.size -= item.held
         return item
 
     def clear(self) -> int:
-        """Forget all; how many bytes of bodies that were."""
+        """Forget all; how many bytes they held."""
         size, self.size = self.size, 0
         self._items.clear()
         return size

@@ -13,8 +13,9 @@ from typing import cast
 
 from fastserve.router import patience, pipelining
 from fastserve.router.answers import Answer, Refusal, error_answer
-from fastserve.router.arriving import Arriving, Ends, Request, Room
+from fastserve.router.arriving import Arriving, Ends
 from fastserve.router.framing import framed
+from fastserve.router.holding import Request, Room
 from fastserve.router.pipelining import Pipeline
 
 __all__ = ["Handler", "HttpServer", "Request", "ServerConnection"]
@@ -260,9 +261,9 @@ class ServerConnection(asyncio.Protocol):
         self._finish(request, answer)
 
     def _served(self) -> None:
-        """Give back what the body took; also where the task was cancelled before it ran."""
+        """Give back what the request took; also where the task was cancelled before it ran."""
         if self._serving is not None:
-            self._server.room.taken -= len(self._serving.body)
+            self._server.room.taken -= self._serving.held
             self._serving = None
 
     def _finish(self, request: Request, answer: Answer) -> None:

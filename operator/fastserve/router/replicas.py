@@ -19,6 +19,7 @@ from fastserve.errors import (
 from fastserve.router.answers import ASKED_AGAIN
 from fastserve.router.caller import Caller, hop_lines
 from fastserve.router.certificates import PeerTls
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, probing, spread, step
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct
@@ -33,8 +34,8 @@ LAG_SECONDS = 0.25
 FULL = ("BodiesTooMany", "ConnectionsTooMany")
 """What a peer that is there, and has no room before its gate, answers with 503."""
 _draw = np.random.default_rng()
-_readiness = msgspec.json.Decoder(Readiness)
-_errors = msgspec.json.Decoder(dict[str, object])
+_readiness = ForeignReader(Readiness)
+_errors = ForeignReader(dict[str, object])
 
 
 class MemberCall(msgspec.Struct, frozen=True):
@@ -158,11 +159,11 @@ class PeerReplica:
         self.health = probing(self.health)
         try:
             reply = await self._admin.get("/readyz", PROBE_SECONDS)
-            readiness = _readiness.decode(reply.body)
+            readiness = _readiness.read(reply.body)
         except BackendTimeout:
             self._unanswered(start, loop.time())
             return
-        except (BackendUnavailable, msgspec.DecodeError):
+        except (BackendUnavailable, Unreadable):
             self._note(Event.UNREACHABLE, loop.time())
             return
         if readiness.ready:
@@ -216,8 +217,8 @@ def _waited(reply: Reply) -> float:
 
 def _peer_error(reply: Reply) -> BackendError:
     try:
-        document = _errors.decode(reply.body)
-    except msgspec.DecodeError:
+        document = _errors.read(reply.body)
+    except Unreadable:
         document = {"error": reply.body[:200].decode("latin-1")}
     text = str(document.get("error"))
     if document.get("reason") == "MembersFailed":

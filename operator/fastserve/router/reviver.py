@@ -1,7 +1,6 @@
 """Looks at a Triton of which nothing serves, and asks its warden for another where reviving.py says so."""
 
 import asyncio
-import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from fastserve.api.meta import Failure
 from fastserve.errors import BackendUnavailable
 from fastserve.router.bookkeeping import rfc3339
 from fastserve.router.engine_socket import is_gone, read_report
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.metrics import Metrics
 from fastserve.router.reviving import (
     HELD,
@@ -38,6 +38,8 @@ SENTENCES = {
     Reason.FROZEN: "it answered nothing",
     Reason.STUCK: "its engine answered nothing, and does not let itself be unloaded",
 }
+_answers = ForeignReader(dict[str, object])
+_configs = ForeignReader(EngineConfig)
 log = logging.getLogger(__name__)
 
 
@@ -124,8 +126,8 @@ class Reviver:
     async def _word_of(self, model: str) -> Word:
         file = self._parts.repository / model / "engine.json"
         try:
-            config = EngineConfig.from_json(await asyncio.to_thread(file.read_text, "utf-8"))
-        except (OSError, ValueError, TypeError, KeyError):
+            config = _configs.read(await asyncio.to_thread(file.read_bytes))
+        except (OSError, Unreadable):
             return Word.NONE
         path = Path(config.socket)
         if await read_report(path) is not None:
@@ -160,7 +162,7 @@ async def ask_warden(path: Path, why: str) -> dict[str, object]:
             line = await reader.readline()
         finally:
             writer.close()
-    answer: dict[str, object] = json.loads(line)
+    answer = _answers.read(line)
     if "error" in answer:
         raise ValueError(answer["error"])
     return answer

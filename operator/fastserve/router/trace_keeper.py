@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from fastserve.api.modelpool import Tracing
 from fastserve.router.answers import Answer
-from fastserve.router.arriving import Request
 from fastserve.router.caller import HOP_HEADER
 from fastserve.router.doors import DATA_PATHS, pattern_of
+from fastserve.router.holding import Request
 from fastserve.router.metrics import Metrics
 from fastserve.router.protocol import Handler
 from fastserve.router.settings import RouterSettings

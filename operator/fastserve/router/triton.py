@@ -25,6 +25,7 @@ from fastserve.errors import (
     FastServeError,
     StubDead,
 )
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
 from fastserve.router.tracing import NOTHING, Step, current
@@ -40,6 +41,7 @@ RECONNECT = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 """Left to itself, gRPC looks for a Triton that was away for long only every two minutes."""
+_errors = ForeignReader(dict[str, object])
 _REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
 _TREE = (one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, FastServeError))
 _OWN_REASONS = DEFINITE | {one.reason for one in _TREE}
@@ -209,8 +211,8 @@ async def _infer(upstream: Upstream, question: Question, seconds: float, step: S
 def triton_error(status: int, body: bytes) -> BackendError:
     """What Triton's answer means, for who waits and for the model's health."""
     try:
-        text = str(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+        text = str(_errors.read(body)["error"])
+    except (Unreadable, KeyError):
         text = body[:200].decode("latin-1")
     if "exceeds maximum queue size" in text.lower():
         return BackendOverloaded(text)

@@ -1,7 +1,7 @@
 """The way of one call: who is asked, and who is asked again, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import repeat
 
 import pytest
@@ -185,6 +185,24 @@ class Picky(Place):
         if call.texts == (b"bad",):
             raise BackendError("the text is bad")
         return output
+
+
+def test_a_trial_that_ends_in_an_error_of_ours_is_over() -> None:
+    def told() -> Iterator[MemberOutput]:
+        raise RuntimeError("ours")
+        yield OUTPUT
+
+    doubted = Place(told())
+
+    async def story(calling: Calling) -> None:
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
+        await asyncio.sleep(BASE_SECONDS + 1.0)
+        with pytest.raises(RuntimeError, match="ours"):
+            await calling.call(call())
+        assert not doubted.conduct.on_trial
+        assert doubted.conduct.trial_due(asyncio.get_running_loop().time() + TRIAL_PAUSE_SECONDS)
+
+    tell(story, doubted)
 
 
 def test_no_call_is_made_more_than_twice() -> None:

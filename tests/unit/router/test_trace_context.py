@@ -11,8 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import get_current_span
 
-from fastserve.router.arriving import Arriving, Ends, Request, Room
+from fastserve.router.arriving import Arriving, Ends
 from fastserve.router.heads import named, question, unnamed
+from fastserve.router.holding import Request, Room
 from fastserve.router.oip import infer_body, read_answer
 from fastserve.router.span_delivery import MOST_SENT, MOST_WAITING, Outbox
 from fastserve.router.spans import context_of, lines_of
