@@ -242,10 +242,10 @@ class Router:
         repository, warden = Path(settings.repository_path), Path(settings.warden_socket)
         return Reviver(ReviverParts(own, triton, control, repository, warden, self._metrics))
 
-    def _revoke_drain(self) -> None:
+    def _revoke_drain(self, away_at: float) -> None:
         """A drain that Triton's end asked for is over when Triton is back; one by SIGTERM never is."""
         if not self.stopping.is_set():
-            self._drain.revoke()
+            self._drain.revoke(away_at)
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
         if self._access.guard is not None:

@@ -133,7 +133,7 @@ class Bringing:
             candidate = Candidate(target, snapshot.output, version, size, report)
             serving = await prove(parts.replica, candidate)
             await self._compare(target, serving)
-            parts.replica.tallies.pop(target.model_name, None)
+            parts.replica.tallies.loaded(target.model_name)
             book.note_proved(target, serving)
         except (FastServeError, OSError) as error:
             self._fail(target.model_name, error)

@@ -1,6 +1,7 @@
 """What a sidecar works with, and what it knows; the parts of a sidecar share it."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +36,8 @@ class SidecarParts:
     replica: OwnReplica
     metrics: Metrics
     snapshot: Callable[[], TableSnapshot | None]
-    on_restart: Callable[[], None]
-    """Called before a Triton that holds nothing is given something: it has just been started."""
+    on_restart: Callable[[float], None]
+    """Called before a Triton that holds nothing is given something, with `Known.away_at`."""
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Known:
     book: Bookkeeping = field(default_factory=Bookkeeping)
     drive: Drive = field(default_factory=lambda: Drive(None))
     live: bool = False
+    away_at: float = -math.inf
+    """When a look found no Triton last, in seconds of the loop's clock."""
     report: EngineReport | None = None
     load: tuple[str, asyncio.Task[None]] | None = None
     """What is being loaded, by its name in Triton."""

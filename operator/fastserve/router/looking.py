@@ -38,6 +38,8 @@ class Looking:
         busy = self._known.loading  # before the index is read: a load that ends meanwhile is not in it yet
         self._known.live = await parts.control.live()
         book.note_live(live=self._known.live)
+        if not self._known.live:
+            self._known.away_at = asyncio.get_running_loop().time()
         index = await parts.control.index() if self._known.live else {}
         self._forget(index)
         self._known.report = None

@@ -26,7 +26,7 @@ from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.tracing import current
 from fastserve.router.triton import Question, TritonInference
-from fastserve.router.versions.tallying import Tally
+from fastserve.router.versions.tallying import VersionTallies
 from fastserve.router.versions.trial import Serving, Trial
 
 PROBE_TEXT = b"ready?"
@@ -59,8 +59,7 @@ class OwnReplica:
         """A version that gets a part of the requests."""
         self.away = ""
         """Why no new requests are to come although something serves."""
-        self.tallies: dict[str, Tally] = {}
-        """By the name in Triton."""
+        self.tallies = VersionTallies()
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
@@ -96,7 +95,7 @@ class OwnReplica:
         self.current, self.trial, self.away = serving, None, ""
         if serving is not None:
             self.conduct = Conduct()
-            self.tally(serving.name)
+            self.tallies.serves(serving.name)
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
@@ -106,13 +105,6 @@ class OwnReplica:
         if before.ready and not self.health.ready:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
-
-    def tally(self, name: str) -> Tally:
-        """What was counted of a version since it was loaded."""
-        found = self.tallies.get(name)
-        if found is None:
-            found = self.tallies[name] = Tally()
-        return found
 
     def silence(self, now: float) -> float:
         """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""
@@ -190,6 +182,9 @@ class OwnReplica:
 
     async def _after_trial(self, call: MemberCall, error: BackendError) -> MemberOutput:
         """By the stable version; what was the end of both is not asked anywhere else."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(error, BackendTimeout) and not self.gate.has_time(now, call.deadline):
+            raise error
         if not isinstance(error, BackendLost):
             return await self._whole(call)
         call.fate.lost(again=False)
@@ -261,24 +256,38 @@ class OwnReplica:
             scores = await self._triton.infer(question, call.deadline - start)
             end = End.ANSWERED
         except BackendError as error:
-            end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED
-            if end is End.FAILED:
-                self.tally(name).fail()
-            if tried is not None and end is not End.LATE:
+            event = _event_of(error)
+            end = End.LATE if event is Event.LATE else End.FAILED
+            failed = self._failed(name, error, loop.time() - start, inside)
+            if tried is None or end is End.LATE:
+                self.note(event)
+            if tried is not None and failed:
                 raise _FailedOnTrial(error) from error
-            self.note(_event_of(error))
             raise
         finally:
             now = loop.time()
             gate.leave(start, now, inside, end)
             self.by_version[name] -= 1
         self._inference.observe(now - start)
-        self.tally(name).answer(now, now - start)
+        self.tallies.of(name).answer(now, now - start)
         if tried is None:
             self._answered(now)
         else:
             tried.failures = 0
         return MemberOutput(serving.labels, scores, serving.version, waited)
+
+    def _failed(self, name: str, error: BackendError, seconds: float, inside: int) -> bool:
+        """Whether the version is to blame, after `seconds` with so many others `inside`; counts it if so. A
+        deadline that an inference needs says something of it, a shorter one is the caller's own doing."""
+        tally = self.tallies.of(name)
+        if _event_of(error) is not Event.LATE:
+            tally.fail()
+            return True
+        if not isinstance(error, BackendTimeout) or not self.gate.tells(seconds, inside):
+            return False
+        failed = self.tallies.enough(name, seconds)
+        tally.late(asyncio.get_running_loop().time(), seconds, failed=failed)
+        return failed
 
     def _count_shed(self, why: Shed, priority: Priority) -> None:
         self._metrics.sheds(self.member, why, priority.name.lower()).inc()

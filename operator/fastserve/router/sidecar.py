@@ -66,7 +66,7 @@ class Sidecar:
             self._bringing.start_fetching(version)
         elif version is not None and action.kind is Kind.LOAD:
             if loading.READY not in seen.index.values():
-                self._parts.on_restart()
+                self._parts.on_restart(self.known.away_at)
             self._bringing.start_loading(version)
         elif version is not None and action.kind is Kind.PROVE:
             await self._bringing.prove(version)

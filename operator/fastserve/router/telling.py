@@ -26,7 +26,7 @@ def versions_of(sidecar: Sidecar, own: OwnReplica | None, now: float) -> tuple[V
 
 
 def _loaded(sidecar: Sidecar, own: OwnReplica, serving: Serving, now: float) -> VersionState:
-    share, tally = share_of(own, serving.name), own.tally(serving.name)
+    share, tally = share_of(own, serving.name), own.tallies.of(serving.name)
     p50, p95 = tally.quantiles(now)
     rollout, target = sidecar.known.drive.rollout, sidecar.known.drive.target
     report = sidecar.known.report if target is not None and target.digest == serving.digest else None

@@ -60,7 +60,16 @@ def test_the_version_whose_load_is_told_is_among_the_versions_with_the_same_phas
     snapshot = Snapshot(candidate, named)
     places = ModelPlaces(Path("run"), None, None, None, None)
     parts = SidecarParts(
-        "world", Path("models"), places, "me", 0.0, NoTriton(), own, Metrics(), lambda: snapshot, lambda: None
+        "world",
+        Path("models"),
+        places,
+        "me",
+        0.0,
+        NoTriton(),
+        own,
+        Metrics(),
+        lambda: snapshot,
+        lambda _: None,
     )
     sidecar = Sidecar(parts)
     known = sidecar.known
