@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Bringing:
-    """Brings versions; fetching and loading go on beside the sidecar's loop."""
+    """Brings versions; fetching, loading and proving go on beside the sidecar's loop."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
@@ -44,14 +44,16 @@ class Bringing:
         known = self._known
         if known.fetch is not None:
             known.fetch[1].cancel()
+        self.stop_proving()
         if known.load is not None and before.rollout is not None:
             known.load[1].cancel()  # Triton goes on; what comes of it is unloaded
 
     async def close(self) -> None:
-        for running in (self._known.load, self._known.fetch):
-            if running is not None:
-                running[1].cancel()
-                await asyncio.wait([running[1]])
+        known = self._known
+        begun = [running[1] for running in (known.load, known.fetch) if running is not None]
+        for task in (running := [*begun, *known.proofs.values()]):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def start_fetching(self, target: Target) -> None:
         """Fetch beside the loop, so that the old version is watched."""
@@ -118,26 +120,45 @@ class Bringing:
             message = f"{target.model_name} was not loaded in {seconds} s"
             raise LoadFailed(LOAD_TIMEOUT, message) from error
 
-    async def prove(self, target: Target) -> None:
-        """Ask the new version once."""
+    def start_proving(self, target: Target) -> None:
+        """Ask beside the loop, so that what serves is looked after however long the new version takes."""
+        self._known.proofs[target.model_name] = asyncio.create_task(self._prove(target))
+
+    def stop_proving(self) -> None:
+        """Ask no more: of two that are compared one is unloaded, or another one is wanted now."""
+        for task in self._known.proofs.values():
+            task.cancel()
+        self._known.proofs.clear()
+
+    async def _prove(self, target: Target) -> None:
+        proofs, name = self._known.proofs, target.model_name
+        try:
+            await self._ask(target)
+        except (FastServeError, OSError) as error:
+            self._fail(name, error)
+        except Exception as error:  # as above
+            log.exception("proving failed")
+            self._fail(name, error)
+        finally:
+            if proofs.get(name) is asyncio.current_task():
+                del proofs[name]
+                self._known.parts.replica.doubt()  # who looks after it goes on at once
+
+    async def _ask(self, target: Target) -> None:
+        """Ask the new version once, and where it is a candidate the examples too."""
         book, parts = self._known.book, self._known.parts
         snapshot, files = parts.snapshot(), found_files(target, parts.places)
         if snapshot is None or files is None:
             return
         # Read anew: the report that this step began with may be older than the load.
         report = await read_report(self._known.socket_of(target))
-        try:
-            config = parts.repository / target.model_name / CONFIG
-            size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
-            version = await asyncio.to_thread(version_of, target, files)
-            candidate = Candidate(target, snapshot.output, version, size, report)
-            serving = await prove(parts.replica, candidate)
-            await self._compare(target, serving)
-            parts.replica.tallies.loaded(target.model_name)
-            book.note_proved(target, serving)
-        except (FastServeError, OSError) as error:
-            self._fail(target.model_name, error)
-            return
+        config = parts.repository / target.model_name / CONFIG
+        size = max_batch(await asyncio.to_thread(config.read_text, "utf-8"))
+        version = await asyncio.to_thread(version_of, target, files)
+        serving = await prove(parts.replica, Candidate(target, snapshot.output, version, size, report))
+        await self._compare(target, serving)
+        parts.replica.tallies.loaded(target.model_name)
+        book.note_proved(target, serving)
         if book.is_about(target):
             self._known.report = report
         if target.model_name in book.load_seconds:
@@ -147,7 +168,9 @@ class Bringing:
         """Raises GateRefused where the candidate does not answer as the stable version."""
         drive, member = self._known.drive, self._known.member
         stable = self._known.book.proved.get(drive.stable.model_name) if drive.stable else None
-        if drive.rollout is None or drive.target is not target or stable is None or member is None:
+        # By its name, since the table may have been read anew since then.
+        named = drive.target is not None and drive.target.model_name == target.model_name
+        if drive.rollout is None or not named or stable is None or member is None:
             return
         examples = member.meaning.examples if float(drive.rollout.min_agreement) > 0 else ()
         agreement = await compare(self._known.parts.replica, stable, serving, examples)

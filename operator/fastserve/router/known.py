@@ -54,6 +54,8 @@ class Known:
     report: EngineReport | None = None
     load: tuple[str, asyncio.Task[None]] | None = None
     """What is being loaded, by its name in Triton."""
+    proofs: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """What is asked whether it answers, by its name in Triton."""
     fetch: tuple[FetchChild | MountedCheck, asyncio.Task[None]] | None = None
 
     @property
@@ -81,8 +83,11 @@ class Known:
         done, total = (report.bytes_done, report.bytes_total) if report else (0, 0)
         if child is not None:
             done, total = child.bytes_done, child.bytes_total
-        doing: Phase = "Loading" if self.loading == target.model_name else "Pending"
+        doing: Phase = "Loading" if self._is_coming(target.model_name) else "Pending"
         if child is not None:
             doing = child.phase
         fetched = done if child is not None else 0
         return LoadProgress(phase=self.book.phase(target, doing, fetched), bytes_done=done, bytes_total=total)
+
+    def _is_coming(self, name: str) -> bool:
+        return self.loading == name or name in self.proofs

@@ -56,12 +56,12 @@ class Seen:
     """All that the next step depends on. Times are seconds of one clock.
 
     `index` is Triton's repository index; `proved` are models whose inference answered since they were
-    loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
-    target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
-    whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
-    those of them that nothing in Triton was loaded from. `checked` tells whether files that are only mounted
-    were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
-    loaded now: the one that was proved last, where its files are here.
+    loaded, `proving` those that are asked now; `retry_at` is when a target that failed may be tried again;
+    `dead_since` is since when the target fails and its engine's socket is silent, and `patience` how long
+    that may last. `fetched` tells whether the target's files are there, `leftovers` are fetched folders of
+    other versions, and `unused` those of them that nothing in Triton was loaded from. `checked` tells whether
+    files that are only mounted were looked at, and `fetching` is true while they are as well. `spare` is
+    another version that can be loaded now: the one that was proved last, where its files are here.
 
     Where the target is a candidate, `stable` is the version whose place it is to take, and `share` the part
     of the requests that it is to get; `stable_retry_at` is the stable one's `retry_at`. `trial` is the one
@@ -77,6 +77,7 @@ class Seen:
     serving: str | None = None
     loading: str | None = None
     proved: frozenset[str] = frozenset()
+    proving: frozenset[str] = frozenset()
     rendered: frozenset[str] = frozenset()
     in_flight: Mapping[str, int] | None = None
     retry_at: float = 0.0
@@ -99,8 +100,10 @@ class Seen:
     drained: bool = False
 
     def is_dead(self, name: str) -> bool:
-        """Whether the engine of that version was silent for too long."""
+        """Whether the engine of that version was silent for too long; not while it is asked for the first
+        time, which may be slow and ends by itself."""
         about = name == (self.watched or self.target)
+        about = about and name not in self.proving
         return about and self.dead_since is not None and self.now - self.dead_since >= self.patience
 
     def holds(self, name: str | None) -> bool:
@@ -127,12 +130,14 @@ def next_action(seen: Seen) -> Action:
 
 def _stable_first(seen: Seen) -> bool:
     """Whether the stable version is to serve before anything is done for the candidate: beside a trial, and
-    where nothing serves, although Triton holds it, or would go further in a pause."""
+    where nothing serves or it died, although Triton holds it, or would go further in a pause."""
     if seen.shares or seen.leaving:
         return seen.shares
     there, ready = seen.holds(seen.stable), seen.holds(seen.target)
     if seen.paused:
         return there or not ready
+    if seen.target in seen.proving:  # that may take long
+        return there and (seen.serving is None or seen.is_dead(seen.stable or ""))
     return seen.serving is None and there and not ready
 
 
@@ -149,7 +154,7 @@ def _fall_back(seen: Seen) -> Action | None:
         return Action(Kind.LOAD, spare, f"{spare} answered before, and {seen.target} cannot be had now")
     if spare in seen.proved:
         return Action(Kind.SWITCH, spare, f"{spare} answers, and {seen.target} cannot be had now")
-    return Action(Kind.PROVE, spare, f"{spare} is loaded again and must answer once")
+    return _ask(seen, spare, f"{spare} is loaded again and must answer once")
 
 
 def _keep(seen: Seen, stable: str) -> Action | None:
@@ -163,7 +168,7 @@ def _keep(seen: Seen, stable: str) -> Action | None:
     if state == READY and stable in seen.proved:
         return None if seen.serving == stable else Action(Kind.SWITCH, stable, f"{stable} answers")
     if state == READY and seen.now >= seen.stable_retry_at:
-        return Action(Kind.PROVE, stable, f"{stable} is loaded and must answer once")
+        return _ask(seen, stable, f"{stable} is loaded and must answer once")
     if seen.spare != stable or state == READY or state in GOING:
         return None
     return Action(Kind.LOAD, stable, f"{stable} is not loaded")
@@ -254,7 +259,14 @@ def _prove(seen: Seen, target: str) -> Action | None:
         return _active(seen, target)
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"{target} is loaded and did not answer yet")
-    return Action(Kind.PROVE, target, f"{target} is loaded and must answer once")
+    return _ask(seen, target, f"{target} is loaded and must answer once")
+
+
+def _ask(seen: Seen, name: str, because: str) -> Action:
+    """Ask a version that was not asked since it was loaded, or wait for its answer."""
+    if name in seen.proving:
+        return Action(Kind.WAIT, name, f"{name} is loaded and is being asked")
+    return Action(Kind.PROVE, name, because)
 
 
 def _active(seen: Seen, target: str) -> Action | None:

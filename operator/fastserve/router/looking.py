@@ -63,6 +63,7 @@ class Looking:
             serving=serving.name if serving else None,
             loading=busy,
             proved=frozenset(book.proved),
+            proving=frozenset(self._known.proofs),
             rendered=models_in(parts.repository),
             in_flight=parts.replica.by_version,
             retry_at=book.retry_at,
@@ -113,10 +114,12 @@ class Looking:
         beside = index.get(stable.model_name) in (loading.READY, *loading.GOING)
         if index.get(target.model_name) in (loading.READY, *loading.GOING):
             # An earlier router's doing: what it left out there was no room for.
-            course.leaving = "" if beside or self._known.load else target.model_name
+            here = beside or self._known.load or course.admitted == target.model_name
+            course.leaving = "" if here else target.model_name
         elif beside and self._known.load is None:
             report = await read_report(self._known.socket_of(stable))
             admission = await asyncio.to_thread(admit_beside, drive, report, self._known.parts.places)
+            course.admitted = target.model_name if admission.beside else ""
             course.leaving = "" if admission.beside else target.model_name
             self._swap.because = admission.because
 

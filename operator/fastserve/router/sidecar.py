@@ -69,7 +69,7 @@ class Sidecar:
                 self._parts.on_restart(self.known.away_at)
             self._bringing.start_loading(version)
         elif version is not None and action.kind is Kind.PROVE:
-            await self._bringing.prove(version)
+            self._bringing.start_proving(version)
         elif action.kind is Kind.SWITCH:
             if drive.rollout is not None and action.model == drive.rollout.candidate.model_name:
                 self._parts.metrics.swaps("exchanged").inc()
@@ -126,6 +126,7 @@ class Sidecar:
 
     async def _unload(self, name: str) -> None:
         replica = self._parts.replica
+        self._bringing.stop_proving()
         self.known.book.proved.pop(name, None)
         if replica.current is not None and replica.current.name == name:
             trial = replica.trial

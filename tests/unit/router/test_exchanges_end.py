@@ -39,11 +39,13 @@ def entry(candidate: str = "", share: str = "1", **rollout: object) -> Member:
 @dataclass
 class Pod:
     """One Triton and its router, which does what next_action says. `bad` is what happens to a version:
-    "fails" or "ends" (Triton, with it) when it is loaded, "hangs", "mute" (loaded, and answers nothing)."""
+    "fails" or "ends" (Triton, with it) when it is loaded, "hangs", "mute" (loaded, and answers nothing).
+    What is loaded answers after `slow` seconds; who waits for a mute one gives up after ten times that."""
 
     table: Member
     bad: Mapping[str, str] = field(default_factory=dict)
     roomy: bool = True
+    slow: float = 1.0
     now: float = 0.0
     index: dict[str, str] = field(default_factory=dict)
     live_at: float = 0.0
@@ -65,6 +67,7 @@ class Pod:
         self.trial: str | None = None
         self.away, self.left_at = False, 0.0
         self.loading: tuple[str, float] | None = None
+        self.proving: dict[str, float] = {}
         self.aim, self.failures, self.retry_at = "", 0, 0.0
         self.spare_failures, self.spare_retry_at = 0, 0.0
 
@@ -76,7 +79,7 @@ class Pod:
         name = drive.target.model_name if drive.target else ""
         if name != self.aim:
             self.aim, self.failures, self.retry_at = name, 0, 0.0
-            self.loading = None
+            self.loading, self.proving = None, {}
         if self.trial != name:
             self.trial = None
         if self.course.leaving != name:
@@ -89,6 +92,7 @@ class Pod:
         else:
             self.ended()
             index = dict(self.index)
+        self.told()
         self.proved &= {name for name, state in index.items() if state == READY}
         if self.serving not in self.proved:
             self.serving, self.trial = None, self.trial if self.trial in self.proved else None
@@ -105,6 +109,7 @@ class Pod:
             serving=self.serving,
             loading=self.loading[0] if self.loading else None,
             proved=frozenset(self.proved),
+            proving=frozenset(self.proving),
             rendered=frozenset(self.rendered),
             retry_at=self.retry_at,
             dead_since=self.dead.get(watched),
@@ -142,6 +147,21 @@ class Pod:
                 self.dead.pop(name, None)
                 self.loading = None
 
+    def told(self) -> None:
+        """What those answered that were asked; one whose engine died says so at once."""
+        for name, since in list(self.proving.items()):
+            died = name in self.dead or self.index.get(name) != READY
+            mute = self.bad.get(name) == "mute"
+            if not died and self.now - since < self.slow * (10.0 if mute else 1.0):
+                continue
+            del self.proving[name]
+            if died or mute:
+                self.failed(name, "BackendFailed")
+                continue
+            self.proved.add(name)
+            if name == self.aim:
+                self.failures = 0
+
     def failed(self, name: str, reason: str) -> None:
         self.loading = None
         if name != self.aim:
@@ -177,12 +197,8 @@ class Pod:
             self.rendered.add(name)
             self.loading = (name, self.now)
         elif action.kind is Kind.PROVE:
-            if self.bad.get(name) == "mute" or name in self.dead:
-                self.failed(name, "BackendFailed")
-            else:
-                self.proved.add(name)
-                if name == self.aim:
-                    self.failures = 0
+            assert name not in self.proving
+            self.proving[name] = self.now
         elif action.kind is Kind.SHARE:
             self.trial = name
         elif action.kind is Kind.SWITCH:
@@ -190,6 +206,7 @@ class Pod:
         elif action.kind is Kind.LEAVE:
             self.away, self.left_at = True, self.now
         elif action.kind is Kind.UNLOAD:
+            self.proving = {}
             self.index[name] = "UNAVAILABLE"
             self.proved.discard(name)
             if self.serving == name:
@@ -235,11 +252,12 @@ changes = st.lists(
     course=changes,
     bad=st.fixed_dictionaries({B: st.sampled_from(FATES), C: st.sampled_from(FATES)}),
     roomy=st.booleans(),
+    slow=st.sampled_from([0.0, 1.0, 3.0]),
 )
 def test_whatever_happens_an_exchange_ends_and_something_answers(
-    course: list[tuple[str, str, str, bool, float]], bad: dict[str, str], roomy: bool
+    course: list[tuple[str, str, str, bool, float]], bad: dict[str, str], roomy: bool, slow: float
 ) -> None:
-    pod = served(bad=bad, roomy=roomy)
+    pod = served(bad=bad, roomy=roomy, slow=slow)
     generation = 2
     for what, candidate, share, paused, seconds in course:
         if what == "table":
@@ -317,7 +335,7 @@ def test_a_router_that_is_restarted_while_the_candidate_is_loaded_lets_the_stabl
     pod.run(5.0)
     assert pod.index == {A: READY, B: LOADING}
     pod.forget()
-    pod.run(1.0)
+    pod.run(2.0)
 
     assert pod.serving == A
 
@@ -354,6 +372,20 @@ def test_a_stable_version_that_answers_nothing_is_not_asked_without_a_pause() ->
     pod.run(30.0)
 
     assert pod.serving == B
+
+
+@pytest.mark.parametrize("share", ["0.5", "1"])
+def test_a_stable_version_that_dies_while_the_candidate_is_asked_is_unloaded_at_once(share: str) -> None:
+    pod = served(bad={B: "mute"})
+    pod.slow = 3.0
+    pod.table = entry("b", share)
+    pod.run(10.0)
+    assert B in pod.proving
+    pod.dead[A] = pod.now
+    asked = len(pod.done)
+    pod.run(3.0)
+
+    assert (Kind.UNLOAD, A) in kinds(pod)[asked:]
 
 
 def kinds(pod: Pod) -> list[tuple[Kind, str]]:

@@ -68,6 +68,8 @@ class FakeTriton:
     fail_next: int = 0
     fails_half: bool = False
     frozen: bool = False
+    hanging: set[str] = field(default_factory=set)
+    """Names of models that answer nothing for now."""
     deadly: bytes = b""
     """A text that its stub dies of."""
     deaths: int = 0
@@ -175,6 +177,8 @@ class FakeTriton:
         shape = head["inputs"][0]["shape"]
         assert shape[1] == 1
         self.calls.append((name, shape[0]))
+        while name in self.hanging:
+            await asyncio.sleep(0.02)
         if self.deadly and self.deadly in request.body:
             self.deaths += 1
             return Answer(500, b'{"error": "Stub process is not healthy."}')

@@ -50,6 +50,8 @@ class Course:
     leaving: str = ""
     """Name in Triton of the candidate that there is no room for beside what serves."""
     left_at: float = 0.0
+    admitted: str = ""
+    """Name in Triton of the candidate that there was found room for beside what serves."""
 
     def drive(self, member: Member | None) -> Drive:
         """What the table says for this router."""
