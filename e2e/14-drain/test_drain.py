@@ -35,6 +35,8 @@ def pool(installed: Kubectl, namespace: Kubectl, checkpoints: Path) -> Kubectl:
     known["news"]["spec"]["combination"] = {"deadlineMillis": 15000}
     for name in MEMBERS:
         known[name]["spec"]["replicas"] = 2
+        # A new revision comes beside the old one: the test's node has room for six such pods.
+        known[name]["spec"]["podTemplate"] = {"resources": {"requests": {"cpu": "50m"}}}
     for name in ("news", *MEMBERS):
         namespace.apply(json.dumps(known[name]))
     eventually(lambda: must_be(namespace, "modelpool", "news", "Ready"), 400, "the pool is Ready")
