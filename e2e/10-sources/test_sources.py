@@ -222,7 +222,8 @@ def test_a_triton_that_restarts_while_the_new_version_cannot_be_fetched_gets_the
     apply_offer(pool, "kept", right, version="old")
     eventually(lambda: must_be(pool, "submodel", "kept", "Ready"), 300, "it is Ready")
     apply_offer(pool, "kept", Offer(f"{right.uri}.absent", right.secret), version="new")
-    eventually(lambda: refused_for(pool, "kept", "NotFound"), 180, "the status says so")  # the kubelet brings the table within a minute or so
+    # The kubelet takes a minute or so to bring a table.
+    eventually(lambda: refused_for(pool, "kept", "NotFound"), 180, "the status says so")
     (pod,) = pool.list_of("pods", "fastserve.io/submodel=kept")
     end = "import os, signal; os.kill(1, signal.SIGTERM)"
     start = time.monotonic()
