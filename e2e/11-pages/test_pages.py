@@ -163,7 +163,7 @@ def test_traces(keyboard: Typist) -> None:
 def test_who_may_ask_a_pool(keyboard: Typist) -> None:
     keys, asking, tls, _ = typed(keyboard, *blocks("docs/access.md"))
     assert "condition met" in keys
-    assert len(ANSWER.findall(asking)) == 2
+    assert asking.count('"decision":"Selected"') == 2
     assert "KeyMissing" in asking
     assert ANSWER.search(tls)
 
