@@ -135,9 +135,9 @@ bench-http: install ## CPU per request of the HTTP stacks that were weighed
 bench-router: install ## CPU per request of our router beside nginx, Envoy, vLLM's and SGLang's routers and LiteLLM
 	$(BIN)/python bench/router_peers.py
 
-.PHONY: bench-faults
-bench-faults: install ## Kill a rank, a Triton, a router under load: what failed, for how long, what came back
-	$(BIN)/python bench/faults.py
+.PHONY: bench-memory
+bench-memory: install ## Memory of a door and of the router behind it over a million requests
+	$(BIN)/python bench/router_memory.py
 
 REQUESTS ?= 50000
 
@@ -155,8 +155,8 @@ SWAPS ?= 100
 TRIALS ?= 20
 
 .PHONY: chaos
-chaos: install ## Swaps, deaths and sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; SHORT=1: a minute)
-	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS))
+chaos: install ## Swaps, deaths, sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; PART=versions|sharded|replicas; SHORT=1: a minute)
+	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS) $(PART:%=--part %))
 
 LIVES ?= 200
 POOLS ?= 500

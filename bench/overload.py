@@ -127,7 +127,7 @@ def row_of(sent: Sequence[Sent], step: int, answered: float, peaks: tuple[float,
     """One step's figures. `answered` is its goodput, `peaks` are what is declared and what was measured."""
     own = [one for one in sent if one.step == step]
     good = sorted(one.seconds for one in own if one.status == 200)
-    shed = sorted(one.seconds for one in own if one.status == 429)
+    shed = sorted(one.seconds for one in own if one.status != 200)  # told at once, or left to wait
     codes = Counter(one.status for one in own)
     return Row(
         times=STEPS[step],

@@ -7,7 +7,7 @@ from typing import Any
 from fastserve.api.identity import REVISION_LABEL, ROLE_LABEL, SUBMODEL_LABEL
 from fastserve.api.meta import Failure, LoadProgress
 from fastserve.api.objects import Kind, Manifest, ObjectKey
-from fastserve.api.state import ModelState, RouterState
+from fastserve.api.state import ModelState, RouterState, VersionState
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.plan import plan_objects
@@ -65,7 +65,12 @@ def member(conditions: dict[str, str], model: ModelState | None = None, words: s
             return found, None
         held = model.model_copy(update={"digest": plan.targets["sport"].digest})
         ready = conditions.get("Ready") == "True"
-        state = RouterState(pool="news", instance="uid-of-member", ready=ready, because="", model=held)
+        version = VersionState(
+            digest=held.digest, version="1", phase=held.load.phase, active=ready, share=float(ready)
+        )
+        state = RouterState(
+            pool="news", instance="uid-of-member", ready=ready, because="", model=held, versions=(version,)
+        )
         return found, state
 
     return say

@@ -19,8 +19,8 @@ from fastserve.api.objects import (
     Manifest,
     ObjectKey,
 )
-from fastserve.api.routes import RouteTable
-from fastserve.api.state import ModelState, RankState, RouterState
+from fastserve.api.routes import Member, RouteTable, Target
+from fastserve.api.state import ModelState, RankState, RouterState, VersionState
 from fastserve.api.submodel import SubModelStatus
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.observed import Observed
@@ -165,6 +165,12 @@ class PretendCluster:
     def run(self) -> bool:
         """Controllers, kubelets and routers do all that they have to; whether anything changed."""
         before = copy.deepcopy((self.children, self.pods, self.states))
+        self.make_pods()
+        self.states = {pod["metadata"]["uid"]: self._state(pod) for pod in self.pods.values()}
+        return before != (self.children, self.pods, self.states)
+
+    def make_pods(self) -> None:
+        """What controllers do about Deployments."""
         wanted: dict[str, Manifest] = {}
         for (kind, name), manifest in self.children.items():
             if kind == DEPLOYMENT:
@@ -173,8 +179,6 @@ class PretendCluster:
                 for number in range(replicas):
                     wanted[f"{name}-{number}"] = pod_of(manifest, f"{name}-{number}")
         self.pods = {name: self.pods.get(name, pod) for name, pod in wanted.items()}
-        self.states = {pod["metadata"]["uid"]: self._state(pod) for pod in self.pods.values()}
-        return before != (self.children, self.pods, self.states)
 
     def _state(self, pod: Manifest) -> RouterState:
         text = self.children[(CONFIG_MAP, "news-p-routes")]["data"]["routes.json"]
@@ -225,14 +229,15 @@ def state_of(pod: Manifest, table: RouteTable, **changes: Any) -> RouterState:
     labels = pod["metadata"]["labels"]
     name = labels.get(SUBMODEL_LABEL) if labels[ROLE_LABEL] == "member" else None
     member = next((one for one in table.members if one.name == name), None)
-    model = member and ModelState(
-        name=member.target.model_name,
-        digest=member.target.digest,
-        version=member.target.version or "read",
+    target = member and _driven_at(member, pod["metadata"]["uid"])
+    model = target and ModelState(
+        name=target.model_name,
+        digest=target.digest,
+        version=target.version or f"read-{target.digest[:4]}",
         load=LoadProgress(phase="Loaded", bytes_done=100, bytes_total=100),
         ranks=tuple(
             RankState(rank=rank, pid=1, device=device, memory_bytes=1 << 30)
-            for rank, device in enumerate(member.target.engine.devices)
+            for rank, device in enumerate(target.engine.devices)
         ),
     )
     said = RouterState(
@@ -245,7 +250,30 @@ def state_of(pod: Manifest, table: RouteTable, **changes: Any) -> RouterState:
         prototype_keys={one.name: "key" for one in table.members},
         model=model,
     )
-    return said.model_copy(update=changes)
+    said = said.model_copy(update=changes)
+    return said if "versions" in changes else said.model_copy(update={"versions": versions_of(said)})
+
+
+def _driven_at(member: Member, instance: str) -> Target:
+    rollout = member.rollout
+    return rollout.candidate if rollout and instance in rollout.named else member.target
+
+
+def versions_of(said: RouterState) -> tuple[VersionState, ...]:
+    """The one version that its model is about."""
+    model = said.model
+    if model is None:
+        return ()
+    answers = said.ready and model.load.phase == "Loaded"
+    told = VersionState(
+        digest=model.digest,
+        version=model.version,
+        phase=model.load.phase,
+        active=answers,
+        share=1.0 if answers else 0.0,
+        last_failure=model.last_failure,
+    )
+    return (told,)
 
 
 def fields_of(value: Any) -> Any:

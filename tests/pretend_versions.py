@@ -92,7 +92,7 @@ class PretendRouter:
             self.loaded, self.loading = {}, None
             return
         rollout = table.rollout
-        if rollout is not None and rollout.paused:
+        if rollout is not None and rollout.paused and self.name in rollout.named and self.loaded:
             return
         wanted, generation = self._wanted(table)
         self._load(wanted, generation, now)
@@ -188,8 +188,14 @@ class PretendPool:
         return [router.heard(self.table, self.seconds) for router in self.routers]
 
     def look(self) -> Decision:
-        told = self.hear()
-        decision = next_member(self.table, self.asked, told, self.now)
+        return self._decide(self.table, self.hear())
+
+    def lose_table(self) -> Decision:
+        """Routers go on as they are, and who looks next finds no table."""
+        return self._decide(None, self.hear())
+
+    def _decide(self, table: Member | None, told: list[Heard]) -> Decision:
+        decision = next_member(table, self.asked, told, self.now)
         self.table = decision.member
         self.heard_then.append(told)
         self.history.append((self.seconds, decision))

@@ -38,6 +38,9 @@ class SwappingCluster(PretendCluster):
         rollout = member.rollout
         if rollout is None or instance not in rollout.named:
             return [_loaded(member.target, 1.0)]
+        before = self.states.get(instance)
+        if rollout.paused and before is not None and before.versions:
+            return list(before.versions)
         candidate, share = rollout.candidate, float(rollout.share)
         if candidate.version in self.faults:
             reason = self.faults[candidate.version]

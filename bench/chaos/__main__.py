@@ -1,7 +1,8 @@
 """Faults under open-loop load against real Tritons in local mode; each answer's content is checked.
 
-    python -m chaos [--swaps 100] [--trials 20] [--rate 200]       writes bench/results/chaos.json
-    python -m chaos --short                                        few trials of few rows, in a minute
+    python -m chaos [--part versions] [--swaps 100] [--trials 20] [--rate 200]
+                                                        writes bench/results/chaos-PART.json for each part
+    python -m chaos --short                             few trials of few rows, in a minute
 
 The pools answer by models whose service time is declared and whose answers tell version and text. Seeds are
 fixed, latency counts from when a request was due. Ends with 1 where a row fell short; the short form, which
@@ -9,16 +10,16 @@ is for machines that do other things as well, only where answers were lost or wr
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import deaths, replicas, swaps
-from chaos.faults import triton_killed
+from chaos import deaths, replicas, sharded, swaps
 from chaos.model import Ground
-from chaos.scorecard import RESULT, Terms, report
+from chaos.scorecard import RESULTS, Terms, report
 from chaos.scoring import CONTENT, Row
 from chaos.swaps import Ask
 from chaos.world import ground_of, running
@@ -33,39 +34,59 @@ class Length:
     swaps: int
     trials: int
     rate: float
-    only: str = ""
 
 
-def long_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
-    """Every row."""
+def version_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+    """Exchanges of versions, and the deaths of a model that is its user's own."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         ask = Ask(world, length.rate, folder)
         yield from swaps.rows(ask, length.swaps, length.trials)
-        yield from deaths.rows(ask, length.trials)
+        yield from deaths.rows(ask, deaths.CUSTOM_FAULTS, length.trials)
+
+
+def sharded_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+    """Deaths of all that a model of two ranks consists of."""
+    with running(_new(folder, "sharded"), sharded.parts_of(folder, ground)) as world:
+        known = sharded.learnt(world, folder / "learnt.json")
+        ask = Ask(world, length.rate, folder, known)
+        yield from deaths.rows(ask, deaths.FAULTS, length.trials)
+
+
+def replica_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+    """One of two replicas that is ill."""
     with running(_new(folder, "twins"), replicas.parts_of(folder, ground)) as world:
         yield from replicas.rows(Ask(world, length.rate, folder), length.trials)
 
 
+PARTS = {"versions": version_rows, "sharded": sharded_rows, "replicas": replica_rows}
+
+
 def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
-    """A few exchanges, a killed router and a killed Triton."""
+    """A few exchanges, one that is refused, and a killed Triton."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         ask = Ask(world, 50.0, folder)
         yield swaps.swap_row(swaps.PLAIN, ask, 2, lambda one, _: one.to_the_other())
         yield swaps.swap_row("corrupt B", ask, 1, swaps.corrupt)
-        yield deaths.death_row("Triton killed", ask, 1, triton_killed)
+        yield deaths.death_row(deaths.CUSTOM_FAULTS[1], ask, 1)
 
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that pools are taken down
     with tempfile.TemporaryDirectory(prefix="fastserve-chaos-") as name:
         folder = Path(name)
         ground = ground_of(folder, WAIT_SECONDS)
         if given.short:
-            made = report(short_rows(folder, ground), Terms(50.0, WAIT_SECONDS), given.result)
+            made = report(
+                short_rows(folder, ground), Terms(50.0, WAIT_SECONDS), given.results / "chaos-short.json"
+            )
             return int(any(CONTENT & set(row.short) for row in made))
-        length = Length(given.swaps, given.trials, given.rate)
-        made = report(long_rows(folder, ground, length), Terms(given.rate, WAIT_SECONDS), given.result)
-    return int(not all(row.kept for row in made))
+        length, kept = Length(given.swaps, given.trials, given.rate), True
+        for part in given.part or PARTS:
+            rows = PARTS[part](folder, ground, length)
+            made = report(rows, Terms(given.rate, WAIT_SECONDS), given.results / f"chaos-{part}.json")
+            kept = kept and all(row.kept for row in made)
+    return int(not kept)
 
 
 def _new(folder: Path, name: str) -> Path:
@@ -81,7 +102,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=20, help="of each fault")
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second")
     parser.add_argument("--short", action="store_true", help="few trials of few rows")
-    parser.add_argument("--result", type=Path, default=RESULT, help="where the JSON goes")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given again")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder where the JSON goes")
     return parser.parse_args()
 
 

@@ -2,46 +2,68 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from chaos.faults import killed, stub_killed, triton_frozen, triton_killed
+from chaos import sharded, swaps
+from chaos.faults import killed, rank_killed, stub_killed, triton_frozen, triton_killed
 from chaos.load import load_on
-from chaos.scoring import Death, Row, Whole, death_trials, row
-from chaos.swaps import INSTANCE, REST_SECONDS, A, Ask
+from chaos.records import LEARNT
+from chaos.scoring import Death, Row, Whole, death_trials, lost_before, row
+from chaos.swaps import REST_SECONDS, Ask
 from chaos.world import World
 
-FAULTS: tuple[tuple[str, Callable[[World, str], None]], ...] = (
-    ("stub killed", stub_killed),
-    ("Triton killed", triton_killed),
-    ("Triton stopped", triton_frozen),
-    ("router of it killed", killed),
+DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 90.0
+"""For so long it is waited for; for recovery beyond what its load took."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to which instance, whose answers are of the version `own`."""
+
+    name: str
+    do: Callable[[World, str], None]
+    instance: str = sharded.INSTANCE
+    own: int = LEARNT
+
+
+FAULTS = (
+    Fault("stub killed", stub_killed),
+    Fault("rank killed", rank_killed),
+    Fault("Triton killed", triton_killed),
+    Fault("Triton stopped", triton_frozen),
+    Fault("router beside it killed", killed),
 )
-DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 60.0
-"""For so long it is waited for."""
+CUSTOM_FAULTS = (
+    Fault("custom model's stub killed", stub_killed, swaps.INSTANCE, swaps.A),
+    Fault("custom model's Triton killed", triton_killed, swaps.INSTANCE, swaps.A),
+)
 
 
-def rows(ask: Ask, trials: int) -> Iterator[Row]:
-    for name, fault in FAULTS:
-        yield death_row(name, ask, trials, fault)
+def rows(ask: Ask, faults: tuple[Fault, ...], trials: int) -> Iterator[Row]:
+    """One row for each fault."""
+    for fault in faults:
+        yield death_row(fault, ask, trials)
 
 
-def death_row(name: str, ask: Ask, count: int, fault: Callable[[World, str], None]) -> Row:
+def death_row(fault: Fault, ask: Ask, count: int) -> Row:
     """The same fault so many times under load, each after all is well again."""
-    world = ask.world
-    with load_on(world.address, ask.rate, name, ask.folder) as load:
+    with load_on(ask.load, fault.name) as load:
         deaths = []
         for _ in range(count):
             time.sleep(REST_SECONDS)
-            deaths.append(death(world, INSTANCE, fault))
+            deaths.append(death(ask.world, fault))
         time.sleep(REST_SECONDS)
-    return row(name, list(death_trials(load.made.sent, deaths)), Whole(load.made))
+    sent = load.made.sent
+    trials = list(death_trials(sent, deaths, frozenset({sharded.NEIGHBOUR})))
+    return row(fault.name, trials, Whole(load.made, lost_before(sent, deaths[0].at)))
 
 
-def death(world: World, instance: str, fault: Callable[[World, str], None]) -> Death:
+def death(world: World, fault: Fault) -> Death:
     """Hurt one process, and look at what its router says until all is well."""
-    state = world.said(instance)
+    state = world.said(fault.instance)
     loaded = state.model.load_seconds if state and state.model else 0.0
     at = time.monotonic()
-    fault(world, instance)
-    seen = world.when(lambda: not world.ready(instance), DETECT_PATIENCE)
-    again = world.when(lambda: world.ready(instance), RECOVER_PATIENCE)
-    return Death(at, seen, again, A, loaded)
+    fault.do(world, fault.instance)
+    seen = world.when(lambda: not world.ready(fault.instance), DETECT_PATIENCE)
+    again = world.when(lambda: world.ready(fault.instance), loaded + RECOVER_PATIENCE)
+    return Death(at, seen, again, fault.own, loaded)

@@ -4,6 +4,8 @@ import msgspec
 
 NO_VERSION = -1
 """Of an answer that is none, or has wrong numbers."""
+LEARNT = 8
+"""Of an answer that was learnt by asking while all was well."""
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -9,7 +9,7 @@ from pathlib import Path
 from chaos.faults import ill
 from chaos.load import load_on
 from chaos.model import Ground, write_model
-from chaos.scoring import Illness, Row, Whole, illness_trials, row
+from chaos.scoring import Illness, Row, Whole, illness_trials, lost_before, row
 from chaos.swaps import Ask
 from chaos.world import ASKED_FOR, ILLNESSES, Part, World
 
@@ -31,13 +31,15 @@ def rows(ask: Ask, trials: int) -> Iterator[Row]:
 
 def illness_row(name: str, ask: Ask, count: int, illness: str) -> Row:
     """The same illness so many times under load, each after the replica is asked again."""
-    with load_on(ask.world.address, ask.rate, name, ask.folder) as load:
+    with load_on(ask.load, name) as load:
         illnesses = []
         for _ in range(count):
             time.sleep(REST_SECONDS)
             illnesses.append(_illness(ask, illness))
         time.sleep(REST_SECONDS)
-    return row(name, list(illness_trials(load.made.sent, illnesses)), Whole(load.made))
+    sent = load.made.sent
+    whole = Whole(load.made, lost_before(sent, illnesses[0].began))
+    return row(name, list(illness_trials(sent, illnesses)), whole)
 
 
 def _illness(ask: Ask, illness: str) -> Illness:

@@ -1,8 +1,9 @@
 """The scorecard: a table for people, and JSON beside it."""
 
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from chaos.scoring import Row
 
-RESULT = Path(__file__).parent.parent / "results" / "chaos.json"
+RESULTS = Path(__file__).parent.parent / "results"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Terms:
     wait_seconds: float
 
 
-def report(rows: Iterable[Row], terms: Terms, result: Path = RESULT) -> Sequence[Row]:
+def report(rows: Iterable[Row], terms: Terms, result: Path) -> Sequence[Row]:
     """Print and write each row as it comes: a long run that is ended has shown what it saw."""
     console, made = Console(width=160), []
     for row in rows:
@@ -55,12 +56,17 @@ def _words(figures: object) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in pairs)
 
 
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """What never came has no number; JSON knows no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
 def _write(rows: Sequence[Row], terms: Terms, result: Path) -> None:
     document = {
         "requestsPerSecond": terms.rate,
         "declaredWaitSeconds": terms.wait_seconds,
         "cpus": os.cpu_count(),
-        "rows": [asdict(row) for row in rows],
+        "rows": [{**asdict(row), "worst": _finite(row.worst), "whole": _finite(row.whole)} for row in rows],
     }
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(document, indent=2) + "\n")

@@ -14,7 +14,7 @@ DETECT_SECONDS, RECOVER_SECONDS = 2.0, 3.0
 """Until a router says that its model does not answer; beyond the load time until it does again."""
 EJECT_SECONDS, AMPLIFICATION, FAILED = 10.0, 1.2, 5
 P99_RATIO = 1.1
-CONTENT = frozenset({"lost", "wrong version", "neither version"})
+CONTENT = frozenset({"lost", "wrong version", "neither version", "not exchanged", "lost before"})
 """Shortcomings that no busy machine excuses."""
 
 
@@ -47,15 +47,19 @@ class Row:
 @dataclass(frozen=True)
 class Swap:
     """One exchange of versions, asked for and settled at these moments. `before` answered until then, `after`
-    does from then on (None: nobody), any of `meanwhile` may in between. In an `orderly` one no request
-    that is sent once the new version was heard is answered by the old one."""
+    does from then on (None: nobody), any of `meanwhile` may in between; `wanted` was asked for, None where it
+    cannot be. In an `orderly` one no request
+    that is sent once the new version was heard is answered by the old one. `told`: that it cannot be was said
+    in time, where it cannot."""
 
     asked: float
     settled: float
     before: int
     after: int | None
+    wanted: int | None
     meanwhile: frozenset[int]
     orderly: bool = True
+    told: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ def swap_trials(sent: Sequence[Sent], swaps: Sequence[Swap], others: frozenset[i
             "lost": lost > 0,
             "wrong version": wrong > 0,
             "neither version": swap.after is None,
+            "not exchanged": swap.wanted is not None and swap.after != swap.wanted,
             "stalled": silence >= STALL_SECONDS,
+            "not refused": not swap.told,
         }
         figures = {"lost": lost, "wrong": wrong, "silence s": silence, "took s": swap.settled - swap.asked}
         yield Trial(_true(short), figures)
@@ -162,22 +168,29 @@ def p99(sent: Iterable[Sent]) -> float:
     return ordered[max(0, -(-len(ordered) * 99 // 100) - 1)] if ordered else 0.0
 
 
-def death_trials(sent: Sequence[Sent], deaths: Sequence[Death]) -> Iterator[Trial]:
-    """Judge each death by the requests until the next one."""
+def lost_before(sent: Sequence[Sent], begin: float) -> tuple[str, ...]:
+    """Whether anything was lost before the first fault, which is in none of the trials."""
+    return ("lost before",) if any(not one.good for one in sent if one.ended <= begin) else ()
+
+
+def death_trials(sent: Sequence[Sent], deaths: Sequence[Death], others: frozenset[int]) -> Iterator[Trial]:
+    """Judge each death by the requests until the next one. `others` may answer at all times."""
     for death, own in zip(deaths, _parts(sent, [death.at for death in deaths]), strict=True):
         in_flight = sum(one.sent <= death.at < one.ended for one in sent)
-        failed = sum(not one.good for one in own)
+        failed = [one for one in own if not one.good]
+        beyond = sum(not one.sent <= death.at < one.ended for one in failed)
         detect = _until(death.seen, death.at)
         recover = max(_until(death.again, death.at), _first_answer(own, death) - death.at)
         short = {
-            "lost": failed > in_flight,
+            "lost": beyond > 0,
+            "wrong version": any(one.version not in {death.own} | others for one in own if one.good),
             "detected late": detect > DETECT_SECONDS,
             "recovered late": recover > death.load_seconds + RECOVER_SECONDS,
         }
         figures = {
-            "failed": failed,
+            "failed": len(failed),
             "in flight": in_flight,
-            "failed beyond": max(0, failed - in_flight),
+            "failed beyond": beyond,
             "detect s": detect,
             "recover s": recover,
             "load s": death.load_seconds,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from chaos.faults import full_disk, killed_at, may_mount, triton_killed
-from chaos.load import Load, load_on
+from chaos.load import Load, LoadPlan, load_on
 from chaos.model import HANGING, SPOILT, Ground, write_model
-from chaos.scoring import P99_RATIO, Row, Swap, Whole, p99_ratio, row, swap_trials
+from chaos.scoring import P99_RATIO, Row, Swap, Whole, lost_before, p99_ratio, row, swap_trials
 from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
 
 NAME, INSTANCE = "swapped", "swapped-0"
@@ -28,11 +28,16 @@ RECREATE: Mapping[str, Any] = {"type": "Recreate"}
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row is made of: its pool, how much load, and where records lie."""
+    """What a row is made of: its pool, how much load, where records lie, and what the load is to expect."""
 
     world: World
     rate: float
     folder: Path
+    learnt: Path | None = None
+
+    @property
+    def load(self) -> LoadPlan:
+        return LoadPlan(self.world.address, self.rate, self.folder, self.learnt)
 
 
 def parts_of(folder: Path, ground: Ground) -> list[Part]:
@@ -70,16 +75,16 @@ class Exchanges:
         if step:
             self._until_settled(wanted)
         meanwhile = frozenset({before, wanted})
-        return Swap(asked, time.monotonic(), before, self._which(), meanwhile, orderly=not step)
+        return Swap(asked, time.monotonic(), before, self._which(), wanted, meanwhile, orderly=not step)
 
     def refused(self, number: int, **changes: Any) -> Swap:
         """To a version that cannot be; ends in the one that answers."""
         before = self._now
         asked = self._write(number, **changes)
-        self._settle(lambda: self._world.refused(NAME))
+        told = self._settle(lambda: self._world.refused(NAME))
         self._write(before, rollout={})
         self._until_settled(before)
-        return Swap(asked, time.monotonic(), before, self._which(), frozenset({before}))
+        return Swap(asked, time.monotonic(), before, self._which(), None, frozenset({before}), told=told)
 
     def home(self) -> None:
         """Back to A, without a word about it."""
@@ -115,7 +120,7 @@ def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Sw
     """So many exchanges under load, with a rest before each."""
     world, exchanges = ask.world, Exchanges(ask)
     before = world.memory(INSTANCE)
-    with load_on(ask.world.address, ask.rate, name, ask.folder) as load:
+    with load_on(ask.load, name) as load:
         swaps = []
         for number in range(count):
             time.sleep(REST_SECONDS)
@@ -128,23 +133,30 @@ def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Sw
 def _judged(name: str, load: Load, swaps: list[Swap], memory: float) -> Row:
     plain, sent = name == PLAIN, load.made.sent
     ratio = p99_ratio(sent, swaps)
-    short = ("p99",) if plain and ratio > P99_RATIO else ()
+    short = lost_before(sent, swaps[0].asked) + (("p99",) if plain and ratio > P99_RATIO else ())
     whole = Whole(load.made, short, {"p99 ratio": ratio, "memory ratio": memory})
     return row(name, list(swap_trials(sent, swaps, frozenset() if plain else OTHERS)), whole)
 
 
 def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Row]:
-    """All rows about exchanges; `swaps` of the plain one, `trials` of each that goes wrong."""
+    """All rows about exchanges; `swaps` of the plain one, `trials` of each that goes wrong; in those where a
+    router is killed that is after each step by turns."""
     yield swap_row(PLAIN, ask, swaps, lambda one, _: one.to_the_other(rollout={}))
     yield swap_row("memory for one", ask, trials, lambda one, _: one.to_the_other(rollout=RECREATE))
     yield swap_row("corrupt B", ask, trials, corrupt)
     yield swap_row("B loads forever", ask, trials, _hanging)
     triton_killed(ask.world, INSTANCE)  # and with it the loads that hang
     ask.world.until(lambda: ask.world.ready(INSTANCE), SETTLE_SECONDS)
-    if may_mount():
-        yield swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
-    yield swap_row("router killed", ask, trials * len(STEPS), _killed)
-    yield swap_row("router killed, memory for one", ask, trials * len(LEAVING_STEPS), _killed_leaving)
+    yield _full_disk_row(ask, trials)
+    yield swap_row("router killed", ask, trials, _killed)
+    yield swap_row("router killed, memory for one", ask, trials, _killed_leaving)
+
+
+def _full_disk_row(ask: Ask, trials: int) -> Row:
+    """Not kept where no disk may be mounted: what was not tried must show."""
+    if not may_mount():
+        return Row("disk full (no right to mount one)", 0, 0, {}, {}, {})
+    return swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
 
 
 def corrupt(exchanges: Exchanges, number: int) -> Swap:

@@ -43,10 +43,11 @@ class Part:
     version: str = "1"
     replicas: int = 1
     rollout: dict[str, Any] = field(default_factory=dict)
-    digest: str = ""
+    spec: dict[str, Any] = field(default_factory=dict)
+    """More of it, in the place of what stands here."""
 
     def document(self) -> dict[str, Any]:
-        model = {"storageUri": self.model.as_uri(), "version": self.version, "digest": self.digest}
+        model = {"storageUri": self.model.as_uri(), "version": self.version}
         spec = {
             "poolRef": {"name": POOL},
             "examples": list(self.examples),
@@ -56,7 +57,7 @@ class Part:
             "engine": {"type": "Custom", "labels": list(LABELS)},
         }
         head = {"apiVersion": "fastserve.io/v1alpha1", "kind": "SubModel"}
-        return {**head, "metadata": {"name": self.name}, "spec": spec}
+        return {**head, "metadata": {"name": self.name}, "spec": {**spec, **self.spec}}
 
 
 ASKED_FOR = TEXTS[:4]

@@ -2,14 +2,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.asking import forwarded, predict
 from harness.example import documents, load_models
-from harness.kubectl import Kubectl, Manifest
-from harness.release import images
+from harness.kubectl import Kubectl
+from harness.questions import Questions, asked_steadily, pods_of, settled
 from harness.statuses import must_be
 from harness.waiting import eventually
 
@@ -26,70 +25,6 @@ QUESTIONS = [
     {"text": "She won the tie-break after saving two match points.", "member": "sport", "label": "tennis"},
 ]
 WORLD = "Rebels fired shells at the city during the night."
-HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
-PYTHON = "/opt/fastserve/venv/bin/python"
-COMMAND = [PYTHON, "/load/load.py", "http://news", "/load/questions.json", str(PER_SECOND)]
-
-
-def questioner() -> dict[str, Any]:
-    """A pod that asks until it is deleted."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "questions"},
-        "spec": {
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationGracePeriodSeconds": 1,
-            "containers": [
-                {
-                    "name": "questions",
-                    "image": images()["operator"],
-                    "command": COMMAND,
-                    "securityContext": HARDENED,
-                    "resources": {"requests": {"cpu": "50m"}},
-                    "volumeMounts": [{"name": "load", "mountPath": "/load"}],
-                }
-            ],
-            "volumes": [{"name": "load", "configMap": {"name": "load"}}],
-        },
-    }
-
-
-class Questions:
-    """What became of the questions so far."""
-
-    def __init__(self, kubectl: Kubectl) -> None:
-        self._kubectl = kubectl
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._kubectl("logs", "questions").splitlines()]
-
-    def totals(self) -> dict[str, Any]:
-        return next(line for line in reversed(self.lines()) if "totals" in line)
-
-    def bad(self) -> list[dict[str, Any]]:
-        return [line for line in self.lines() if "outcome" in line]
-
-    def after(self, step: str, seconds: float) -> None:
-        """Print how it stands after a step; wait until questions have come that were asked after it."""
-        asked = self.totals()["asked"]
-        eventually(lambda: self.totals()["asked"] >= asked + 3 * PER_SECOND or None, 60, "more questions")
-        print(f"{step} ({seconds:.1f} s): {json.dumps(self.totals())}")
-        for line in self.bad():
-            print(f"   {json.dumps(line)}")
-        assert self.bad() == [], step
-
-
-def pods_of(kubectl: Kubectl, name: str) -> list[Manifest]:
-    return kubectl.list_of("pods", f"fastserve.io/submodel={name}")
-
-
-def settled(kubectl: Kubectl, name: str, pods: int) -> None:
-    """Wait until the sub-model is Ready and has so many pods, those that end included."""
-    eventually(lambda: must_be(kubectl, "submodel", name, "Ready"), 300, f"{name} is Ready")
-    eventually(lambda: len(pods_of(kubectl, name)) == pods or None, 120, f"{name} has {pods} pods")
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +40,8 @@ def pool(installed: Kubectl, namespace: Kubectl, checkpoints: Path) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def questions(pool: Kubectl) -> Iterator[Questions]:
-    script = Path(__file__).with_name("load.py").read_text()
-    data = {"load.py": script, "questions.json": json.dumps(QUESTIONS)}
-    about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": data}
-    pool.apply(json.dumps(about))
-    pool.apply(json.dumps(questioner()))
-    pool("wait", "--for=condition=Ready", "pod/questions", "--timeout=60s", seconds=70)
-    asking = Questions(pool)
-    eventually(lambda: any("totals" in line for line in asking.lines()) or None, 30, "the first totals")
-    yield asking
-    pool("delete", "pod", "questions", "--wait=false")
+    with asked_steadily(pool, QUESTIONS, PER_SECOND) as asking:
+        yield asking
 
 
 def test_at_rest_every_question_has_its_right_answer(pool: Kubectl, questions: Questions) -> None:

@@ -154,6 +154,20 @@ def test_from_one_version_to_the_next(keyboard: Typist) -> None:
     assert re.search(r"Active Version: +2026-11\b", said)
 
 
+def test_traces(keyboard: Typist) -> None:
+    (said,) = typed(keyboard, *blocks("docs/tracing.md"))
+    assert "modelpool.fastserve.io/news patched" in said
+    assert ANSWER.search(said)
+
+
+def test_who_may_ask_a_pool(keyboard: Typist) -> None:
+    keys, asking, tls, _ = typed(keyboard, *blocks("docs/access.md"))
+    assert "condition met" in keys
+    assert asking.count('"decision":"Selected"') == 2
+    assert "KeyMissing" in asking
+    assert ANSWER.search(tls)
+
+
 def test_where_it_runs(keyboard: Typist) -> None:
     (said,) = typed(keyboard, *blocks("docs/gpus-and-placement.md"))
     assert re.search(r"sport-m-\S+\t\S+\tcpu", said)

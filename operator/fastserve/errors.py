@@ -13,6 +13,7 @@ FastServeError
 │   ├── BackendUnavailable   nobody listens, or there is nothing to ask
 │   │   ├── BackendAway      it says itself that it takes none now: it drains, or exchanges its version
 │   │   └── BackendLost      it was gone or dead after it was asked, maybe for being asked this
+│   │       └── StubDead     Triton says that the process of its model is dead; it does not start another
 │   ├── BackendOverloaded    it refused for lack of room
 │   └── BackendTimeout       no answer by the deadline
 ├── ClusterError       the Kubernetes API could not do what was asked
@@ -105,6 +106,12 @@ class BackendLost(BackendUnavailable):
     def __init__(self, message: str, *, again: bool = False) -> None:
         self.again = again
         super().__init__(message)
+
+
+class StubDead(BackendLost):
+    """Triton's own word that the process which ran the model is dead; only a load starts another one."""
+
+    reason = "StubDead"
 
 
 class BackendOverloaded(BackendError):

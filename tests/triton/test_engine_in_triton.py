@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -77,7 +78,7 @@ class Server:
 def read(door: Path) -> EngineReport:
     with socket.socket(socket.AF_UNIX) as reader, reader.makefile("rb") as stream:
         reader.connect(str(door))
-        return EngineReport.from_json(stream.read().decode())
+        return msgspec.json.decode(stream.read(), type=EngineReport)
 
 
 def alive(pid: int) -> bool:

@@ -35,12 +35,20 @@ def url(cli: Cli, folder: Path) -> Iterator[str]:
     session = json.loads((cli.state / "session.json").read_text())
     supervisor = psutil.Process(session["pid"])
     family = {supervisor, *supervisor.children(recursive=True)}
+    regions = [region for process in family for region in shared_memory(process)]
+    assert len(regions) >= len(SPECIALISTS)
     yield str(cli.pool()["url"])
     family |= {supervisor, *supervisor.children(recursive=True)}
     ended = cli("down")
     assert ended.code == 0, ended.err
     assert [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert [p for p in Path("/dev/shm").glob("fastserve-*") if "-0-" in p.name] == []
+    assert [left for region in regions for left in Path("/dev/shm").glob(f"{region}*")] == []
+
+
+def shared_memory(process: psutil.Process) -> list[str]:
+    """What the names of its regions begin with, where it is a Triton. Others may run on this machine."""
+    said = (argument.partition("shm-region-prefix-name=") for argument in process.cmdline())
+    return [prefix for _, found, prefix in said if found]
 
 
 def until(true: Callable[[], bool], seconds: float) -> None:

@@ -69,11 +69,6 @@ class EngineReport:
     host_free_bytes: int = 0
     host_total_bytes: int = 0
 
-    @staticmethod
-    def from_json(text: str) -> "EngineReport":
-        fields = json.loads(text)
-        ranks = tuple(RankReport(**rank) for rank in fields["ranks"])
-        return EngineReport(**{**fields, "ranks": ranks, "labels": tuple(fields["labels"])})
-
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        """Half characters, which an error's message may hold, would make it no JSON for strict readers."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode(errors="replace").decode()

@@ -11,6 +11,8 @@ from fastserve.api.pods import ObjectName, PodTemplate, Resources
 
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
 """A header's name (RFC 9110, a token), or nothing."""
+COLLECTOR_PATTERN = r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
+"""Without a user, a query or a fragment: a credential would stand in the route table."""
 UP_TO_A_FIFTH = r"^0(\.([01][0-9]{0,5}|20{0,5}))?$"
 UP_TO_A_TENTH = r"^0(\.(0[0-9]{0,5}|10{0,5}))?$"
 
@@ -145,6 +147,17 @@ class Tls(Document):
     """Name of a Secret with ca.crt: callers must show a certificate that it signed."""
 
 
+class Tracing(Document):
+    """Where routers send OpenTelemetry spans of the requests."""
+
+    endpoint: Annotated[str, Field(max_length=2048, pattern=COLLECTOR_PATTERN)]
+    """Base URL of a collector that takes OTLP over HTTP, for example http://collector.observability:4318;
+    /v1/traces is added."""
+    sampling_ratio: Ratio = "0.01"
+    """Share of the requests without a traceparent that are traced; decimal between 0 and 1. For one that
+    comes with a traceparent, its caller decided."""
+
+
 class Router(Document):
     """The pool's routers."""
 
@@ -164,6 +177,8 @@ class Router(Document):
     """TLS at the pool's door."""
     audit: bool = False
     """Log one line for each answered request: who, which route, how it ended; never a text."""
+    tracing: Tracing | None = None
+    """Traces of requests, from the door to Triton. Without, none are made."""
     standby_replicas: Annotated[int, Field(ge=1, le=32)] = 1
     """Routers without a Triton beside them: the pool's door while its sub-models start, sleep or fail.
     Local mode runs one."""

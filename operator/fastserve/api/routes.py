@@ -10,10 +10,22 @@ from pydantic import Field
 
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Document, Ratio
-from fastserve.api.modelpool import Ejection, Hedging, Limits, Method, Retries, Selection, Task, Tenants
+from fastserve.api.modelpool import (
+    Ejection,
+    Hedging,
+    Limits,
+    Method,
+    Retries,
+    Selection,
+    Task,
+    Tenants,
+    Tracing,
+)
 
 MAX_TABLE_BYTES = 900 * 1024
-"""A ConfigMap holds 1 MiB; the plan refuses a table over this."""
+"""A ConfigMap holds 1 MiB; the plan refuses a pool whose specs take more than this."""
+MAX_ROLLOUTS_BYTES = 100 * 1024
+"""Beside the specs, for all versions that are on their way together."""
 
 
 class Meaning(Document):
@@ -184,5 +196,6 @@ class RouteTable(Document):
     tenants: Tenants = Field(default_factory=Tenants)
     resilience: Resilience = Field(default_factory=Resilience)
     access: TableAccess = Field(default_factory=TableAccess)
+    tracing: Tracing | None = None
     members: tuple[Member, ...]
     """Accepted sub-models, by name."""

@@ -12,6 +12,12 @@ CANDIDATE_LOST = "CandidateLost"
 """A candidate that answered and does not any more: ejected, or its engine gone."""
 LOAD_FAILED = "LoadFailed"
 """A load that failed for no reason that is known; it may do better the second time."""
+TRITON_ENDED = "TritonEnded"
+"""Triton ended while it loaded: of something else, or of a version that is too large for its container."""
+UNSURE = frozenset({LOAD_FAILED, TRITON_ENDED})
+"""Reasons for which a version is tried a second time, and no third time."""
+LOAD_TIMEOUT = "LoadTimeout"
+"""Not loaded by the rollout's own deadline."""
 DEFINITE = frozenset(
     {
         "InvalidSpec",
@@ -23,6 +29,7 @@ DEFINITE = frozenset(
         "CheckpointMissing",
         "OutOfMemory",
         "DeviceMissing",
+        LOAD_TIMEOUT,
         GATE_FAILED,
         CANDIDATE_LOST,
     }
@@ -68,7 +75,7 @@ class RolloutPolicy(Document):
     """HotSwap loads the new version beside the old one, and out of the pool only where memory does not hold
     both. Recreate always takes the replica out of the pool first."""
     max_unavailable: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Replicas that exchange at once."""
+    """Replicas that exchange at once, less those that are away for other reasons."""
     canary: Canary = Field(default_factory=Canary)
     """A trial with a part of the requests."""
     gate: Gate = Field(default_factory=Gate)

@@ -89,14 +89,21 @@ async def watch(watching: Watching, stop: asyncio.Event) -> None:
 
 async def _end_all_but(others: set["asyncio.Task[Any]"]) -> None:
     """End kopf's tasks. Its own way of ending hangs when a watch failed: the other watches, left without
-    credentials, take their cancellation for a pause and go on; so they are told more than once."""
+    credentials, take their cancellation for a pause and go on; so they are told more than once. Those that
+    start the others come last: what waits for them would never run."""
     for _ in range(ENDING_ATTEMPTS):
         left = asyncio.all_tasks() - others
         if not left:
             return
-        for task in left:
+        ending = {task for task in left if not _starts_others(task)} or left
+        for task in ending:
             task.cancel()
-        await asyncio.wait(left, timeout=0.2)
+        await asyncio.wait(ending, timeout=0.2)
+
+
+def _starts_others(task: "asyncio.Task[Any]") -> bool:
+    """Whether it is one of the two that each of kopf's schedulers is made of; only its name tells."""
+    return task.get_name().startswith(("spawner of ", "cleaner of "))
 
 
 def _registry(watching: Watching, clients: AsyncExitStack) -> kopf.OperatorRegistry:

@@ -75,7 +75,7 @@ class Installer:
         root = (
             self.triton.resolve() if self.triton else self._installed("triton", _target("triton", self.say))
         )
-        backend = self._backend_with_stub(wheel, python) if (wheel := _wheel_in(root)) else None
+        backend = self._backend_with_stub(wheel, python, stub) if (wheel := _wheel_in(root)) else None
         home = _triton_in(root, python, stub, backend)
         _check_runs(home)
         return home
@@ -114,16 +114,20 @@ class Installer:
         link.symlink_to(Path(fastserve.__file__).parent)
         (site / "fastserve.pth").write_text(f"{link.parent}\n")
 
-    def _backend_with_stub(self, server: Path, python: StubPython) -> Path:
-        """The wheel keeps one stub per Python version apart from the backend; Triton wants both in one."""
+    def _backend_with_stub(self, server: Path, python: StubPython, packages: Path) -> Path:
+        """The wheel keeps one stub per Python version apart from the backend; Triton wants both in one. The
+        stub looks for modules there too: users' own models have no other place to find numpy at."""
         stub = server / "python_backend_stubs" / python.version
 
         def build(folder: Path) -> None:
             for source in (server / "backends" / "python", stub):
                 shutil.copytree(source, folder / "python", dirs_exist_ok=True)
             (folder / "python" / "triton_python_backend_stub").chmod(0o755)
+            for package in packages.iterdir():
+                (folder / "python" / package.name).symlink_to(package)
 
-        return self._installed("backends", build, salt=str(stub), pins=("triton",)) / "python"
+        salt = f"{stub}:{packages}"
+        return self._installed("backends", build, salt=salt, pins=("triton",)) / "python"
 
     def _installed(
         self, name: str, build: Callable[[Path], None], salt: str = "", pins: Sequence[str] = ()

@@ -18,7 +18,7 @@ from fastserve.api.submodel import SubModel
 from fastserve.errors import CheckpointError, DeviceMissing, FastServeError, InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, Machine, Surroundings
 from fastserve.planning.memory import ROUTER_BYTES, instance_bytes, shortfall
-from fastserve.planning.routes import Accepted, EngineSetting, member_of, route_table
+from fastserve.planning.routes import Accepted, EngineSetting, check_size, member_of, route_table
 from fastserve.planning.sharding import ShardLayout, shard_layout
 
 
@@ -82,8 +82,10 @@ def plan(pool: ModelPool, sub_models: Sequence[SubModel], surroundings: Surround
     ranks = sum(instance.layout.ranks for instance in decision.instances)
     threads = max(1, surroundings.machine.cpus // max(1, ranks))
     setting = EngineSetting(surroundings.home, threads)
+    table = route_table(pool, [member_of(one, pool.spec.task, setting) for one in decision.accepted])
+    check_size(table)
     return PoolPlan(
-        table=route_table(pool, [member_of(one, pool.spec.task, setting) for one in decision.accepted]),
+        table=table,
         instances=decision.instances,
         rejected=dict(decision.rejected),
         because=_sentence(decision, ranks, threads),

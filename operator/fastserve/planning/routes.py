@@ -51,9 +51,9 @@ class EngineSetting:
 
 def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = b"") -> RouteTable:
     """The table, members by name. With `state_seed` routers that ask for keys know the key that is made of it
-    (api/access.py). Raises InvalidSpec where it is larger than its carrier takes."""
+    (api/access.py)."""
     spec = pool.spec
-    table = RouteTable(
+    return RouteTable(
         pool=pool.metadata.name,
         generation=pool.metadata.generation,
         task=spec.task,
@@ -65,10 +65,9 @@ def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = 
         tenants=spec.router.tenants,
         resilience=_resilience(spec.router),
         access=_access(pool, state_seed),
+        tracing=spec.router.tracing,
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
-    _check_size(table)
-    return table
 
 
 def _resilience(router: Router) -> Resilience:
@@ -83,7 +82,8 @@ def _access(pool: ModelPool, state_seed: bytes) -> TableAccess:
     return TableAccess(audit=router.audit, operator_digest=key_digest(key.encode()))
 
 
-def _check_size(table: RouteTable) -> None:
+def check_size(table: RouteTable) -> None:
+    """Raises InvalidSpec where a table of what the specs say is larger than its carrier takes."""
     size = len(table.model_dump_json().encode())
     if size > MAX_TABLE_BYTES:
         raise InvalidSpec(

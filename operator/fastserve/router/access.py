@@ -77,7 +77,7 @@ class Certificates:
             return
         self._tls.material, self.problem = material, ""
         await take(material)
-        log.info("certificate taken", extra={"name": material.name})
+        log.info("certificate taken", extra={"host": material.name})
 
 
 class Access:

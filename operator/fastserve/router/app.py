@@ -19,6 +19,7 @@ from fastserve.router.draining import Drain, DrainDoor, DrainTimes
 from fastserve.router.encoder import Encoder, EncoderService
 from fastserve.router.keepers import PrototypeKeeper, TableKeeper
 from fastserve.router.keys import Role
+from fastserve.router.known import SidecarParts
 from fastserve.router.listening import BACKLOG, Listener
 from fastserve.router.metrics import Metrics
 from fastserve.router.model_files import ModelPlaces
@@ -28,10 +29,11 @@ from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
-from fastserve.router.sidecar import Sidecar, SidecarParts
+from fastserve.router.sidecar import Sidecar
 from fastserve.router.sources import sources_of
 from fastserve.router.state import AdminDoor, AdminParts
 from fastserve.router.table import TableSnapshot
+from fastserve.router.trace_keeper import TraceKeeper
 from fastserve.router.triton import TritonControl, TritonInference
 from fastserve.router.vigil import Vigil
 
@@ -104,7 +106,8 @@ class Router:
         self._table = TableKeeper(self._sources.table, self.pool, self._take_limits)
         self._prototypes = PrototypeKeeper(self._sources.prototypes, self._encoder, self.pool)
         door = DataDoor(self.pool, self._encoder, self._metrics, self._access.guard)
-        self.data = HttpServer(door.handle, self._max_body, self._refused)
+        self._tracing = TraceKeeper(settings, self._metrics, door.handle)
+        self.data = HttpServer(self._tracing.handle, self._max_body, self._refused)
         self._count_what_the_data_port_has()
         times = DrainTimes(settings.quiet_seconds, settings.drain_seconds)
         self._drain = Drain(self.data, self.pool.own, times)
@@ -164,6 +167,7 @@ class Router:
         loops = [
             self._table.run(),
             self._prototypes.run(),
+            self._tracing.run(),
             peers.watch(self._sources.peers),
             peers.probe(),
             *(loop() for loop in self._sources.loops),
@@ -195,6 +199,7 @@ class Router:
             self._triton.close()
         self.pool.peers.close()
         self._encoder.close()
+        await self._tracing.close()
 
     def _own(self) -> OwnReplica | None:
         if self._settings.member is None or self._triton is None:
@@ -237,14 +242,15 @@ class Router:
         repository, warden = Path(settings.repository_path), Path(settings.warden_socket)
         return Reviver(ReviverParts(own, triton, control, repository, warden, self._metrics))
 
-    def _revoke_drain(self) -> None:
+    def _revoke_drain(self, away_at: float) -> None:
         """A drain that Triton's end asked for is over when Triton is back; one by SIGTERM never is."""
         if not self.stopping.is_set():
-            self._drain.revoke()
+            self._drain.revoke(away_at)
 
     def _take_limits(self, snapshot: TableSnapshot) -> None:
         if self._access.guard is not None:
             self._access.guard.operator_digest = snapshot.table.access.operator_digest
+        self._tracing.take(snapshot.table.tracing)
         limits = snapshot.table.limits
         self.data.max_connections = limits.max_connections
         self._encoder.max_waiting = limits.max_queue

@@ -1,7 +1,7 @@
 """A request while it arrives: httptools (llhttp, strict) parses, and what llhttp lets pass is judged here.
 
 Everything that is kept while a request arrives has a bound: the target, one header and all of them, the body,
-what frames the body, and the bodies of all connections together. Who raises in a callback ends the parsing
+what frames the body, and the requests of all connections together. Who raises in a callback ends the parsing
 at that byte.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import httptools
 
 from fastserve.router.answers import Refusal
-from fastserve.router.keys import Holder
+from fastserve.router.holding import HEADER_COST, MAX_HELD_BYTES, Request, Room
 from fastserve.router.targets import path_of
 
 MAX_URL_BYTES = 8 * 1024
@@ -25,8 +25,6 @@ MAX_HEAD_BYTES = MAX_URL_BYTES + MAX_HEADER_BYTES
 MAX_FRAMING_BYTES = 16 * 1024
 """Of chunk sizes, extensions and trailers, over twice what the body has. Go's net/http allows as much, since
 CVE-2023-39326; a chunk bomb is over after some thousands of chunks."""
-MAX_HELD_BYTES = 64 * 1024 * 1024
-"""Of all bodies that one port holds: arriving, waiting and being answered."""
 SINGLE = frozenset(
     (
         b"authorization",
@@ -42,27 +40,8 @@ SINGLE = frozenset(
 )
 """Headers that may not be repeated, beside all of ours: who is before us may have read the other one."""
 OURS = b"x-fastserve-"
-
-
-@dataclass(slots=True)
-class Request:
-    """One request. `path` is normalised and has no query. Header names are in lower case; of repeated ones
-    the last counts."""
-
-    method: str
-    path: str
-    headers: dict[bytes, bytes]
-    body: bytes
-    keep_alive: bool = True
-    holder: Holder | None = None
-    """Whose key it shows, where the pool asks for keys and the request was let in."""
-
-
-@dataclass(slots=True)
-class Room:
-    """What the bodies of one port's requests take together, bytes."""
-
-    taken: int = 0
+LISTS = frozenset((b"traceparent", b"tracestate"))
+"""Headers that are joined where they are repeated; of two traceparents that makes none, as W3C has it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +67,7 @@ class Arriving:
         "_count",
         "_ends",
         "_fed",
+        "_head",
         "_head_size",
         "_headers",
         "_in_body",
@@ -106,7 +86,7 @@ class Arriving:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._refusal: Refusal | None = None
         self.started = self._in_body = self._keep_alive = False
-        self.size = self._fed = self._head_size = self._count = self._limit = 0
+        self.size = self._fed = self._head = self._head_size = self._count = self._limit = 0
         self._url = b""
         self._path = ""
         self._headers: dict[bytes, bytes] = {}
@@ -128,8 +108,9 @@ class Arriving:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._ends.room.taken -= self.size
-        self.size, self._body, self._headers = 0, b"", {}
+        self._ends.room.taken -= self._head + self.size
+        self._head = self.size = 0
+        self._body, self._headers = b"", {}
         # The parser holds this object's methods: without this only the garbage collector frees both.
         self._parser = None
 
@@ -155,8 +136,8 @@ class Arriving:
         if self._in_body:
             return  # A trailer: nothing that it could say is needed, and much would be dangerous.
         name = name.lower()
-        if name in self._headers and (name in SINGLE or name.startswith(OURS)):
-            self._stop("BadRequest", f"the header {name.decode('latin-1')!r} is there more than once")
+        if name in self._headers:
+            value = self._repeated(name, value)
         self._headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -176,6 +157,7 @@ class Arriving:
         except Refusal as refusal:
             self._refusal = refusal
             raise
+        self._hold_head()
         length = headers.get(b"content-length")
         if length is None:
             self._check_coding()
@@ -206,10 +188,12 @@ class Arriving:
         method = self._parser.get_method().decode("ascii")
         if method == "CONNECT":
             self._stop("BadRequest", "CONNECT is not supported: this is no proxy")
-        request = Request(method, self._path, self._headers, bytes(self._body), self._keep_alive)
-        # What its body takes is the request's now.
+        request = Request(
+            method, self._path, self._headers, bytes(self._body), self._keep_alive, head_size=self._head
+        )
+        # What it takes in the room is the request's now.
         self.started = self._in_body = False
-        self.size = self._fed = 0
+        self.size = self._fed = self._head = 0
         self._body = b""
         self._ends.arrived(request)
 
@@ -222,6 +206,13 @@ class Arriving:
         del self._headers[b"upgrade"]
         lines = b"".join([b"%b: %b\r\n" % line for line in self._headers.items()])
         return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self._url, version, lines, bytes(data[at:]))
+
+    def _hold_head(self) -> None:
+        self._head = len(self._url) + self._head_size + HEADER_COST * self._count
+        room = self._ends.room
+        room.taken += self._head
+        if room.taken > MAX_HELD_BYTES:
+            self._check_room()
 
     def _check_framing(self) -> None:
         if not self._in_body:
@@ -254,10 +245,16 @@ class Arriving:
         self._ends.expected()
 
     def _check_room(self) -> None:
-        """Where bodies may be larger than all of the room, there is still room for one."""
+        """Where a body may be larger than all of the room, there is still room for one."""
         most = max(MAX_HELD_BYTES, 2 * self._limit)
         if self._ends.room.taken > most:
-            self._stop("BodiesTooMany", f"the bodies of all requests are larger than {most} bytes together")
+            self._stop("BodiesTooMany", f"all requests take more than {most} bytes together")
+
+    def _repeated(self, name: bytes, value: bytes) -> bytes:
+        """What a header counts as that was there before."""
+        if name in SINGLE or name.startswith(OURS):
+            self._stop("BadRequest", f"the header {name.decode('latin-1')!r} is there more than once")
+        return b"%b,%b" % (self._headers[name], value) if name in LISTS else value
 
     def _stop_headers(self) -> NoReturn:
         self._refusal = _headers_too_large()

@@ -9,24 +9,22 @@ from time import perf_counter
 from fastserve.api.modelpool import Method
 from fastserve.errors import (
     BackendError,
-    BackendLost,
-    BackendOverloaded,
-    BackendTimeout,
     BackendUnavailable,
 )
 from fastserve.router.answers import Refusal, refusal_of
 from fastserve.router.caller import Caller
-from fastserve.router.calling import Calling, Missed
+from fastserve.router.calling import Calling, FirstAnswer, Missed
 from fastserve.router.combination import Arrived, Combined, combine
 from fastserve.router.encoder import BATCH, EncoderService
 from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
+from fastserve.router.refusing import Outputs, no_choice, too_few
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.retrying import Fate
 from fastserve.router.selection import Choice, Outcome, Rules, Standing, select
+from fastserve.router.tracing import current
 from fastserve.router.wire import Decision
 
-Outputs = Mapping[str, MemberOutput | BackendError]
 MOST_OF_IT = 0.5
 
 
@@ -98,16 +96,29 @@ class Asking:
         if not self._pool.is_ready(name):
             raise no_choice(self._direct(name), self._pool.table().rules)
         self._metrics.selections(name, "Direct").inc(len(call.texts))
+        start = perf_counter()
         said = await self._calling.call(call)
         if isinstance(said, Missed):
             said = await self._calling.once_more(said, call)
         if isinstance(said, Missed):
             raise too_few({name: said.error}, 0)
+        self._metrics.first_answer.observe(perf_counter() - start)
         if said.labels and len(said.labels) != said.scores.shape[1]:
             raise BackendError(f"{name} gave {said.scores.shape[1]} scores for {len(said.labels)} labels")
         return said
 
     async def _choose_all(self, ask: Ask) -> list[Choice]:
+        """Whom to ask for each text."""
+        if ask.direct is not None:
+            return await self._choose_in_batches(ask)
+        with current().part("select") as step:
+            choices = await self._choose_in_batches(ask)
+            if step.recording:
+                step.note("fastserve.texts", len(ask.texts))
+                step.note("fastserve.submodels", list({name: 0 for one in choices for name in one.weights}))
+        return choices
+
+    async def _choose_in_batches(self, ask: Ask) -> list[Choice]:
         """As many at once as the encoder takes in one batch, so that one caller does not fill its queue."""
         if len(ask.texts) == 1:
             return [await self._choose(ask.texts[0], ask)]
@@ -174,11 +185,11 @@ class Asking:
     ) -> Outputs:
         """Ask all at once, and once more what most of an answer hangs on. Every call ends at the deadline at
         the latest, so nothing else bounds them."""
-        calls = self._calls(ask, rows)
-        said = await self._call_all(calls)
+        calls, first = self._calls(ask, rows), FirstAnswer(self._metrics)
+        said = await self._call_all(calls, first)
         if any(isinstance(one, Missed) for one in said.values()):
             tops = {top_missing(choice.weights, said) for choice in choices}
-            await self._once_more(said, [call for call in calls if call.member in tops])
+            await self._once_more(said, [call for call in calls if call.member in tops], first)
         return {name: one.error if isinstance(one, Missed) else one for name, one in said.items()}
 
     def _calls(self, ask: Ask, rows: Mapping[str, Sequence[int]]) -> list[MemberCall]:
@@ -197,17 +208,24 @@ class Asking:
             for name, indices in rows.items()
         ]
 
-    async def _call_all(self, calls: Sequence[MemberCall]) -> dict[str, MemberOutput | Missed]:
+    async def _call_all(
+        self, calls: Sequence[MemberCall], first: FirstAnswer
+    ) -> dict[str, MemberOutput | Missed]:
         if len(calls) == 1:
-            return {calls[0].member: await self._calling.call(calls[0])}
-        answers = await asyncio.gather(*(self._calling.call(call) for call in calls))
+            return {calls[0].member: first.heard(await self._calling.call(calls[0]))}
+        answers = await asyncio.gather(*(self._call(call, first) for call in calls))
         return {call.member: answer for call, answer in zip(calls, answers, strict=True)}
 
-    async def _once_more(self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall]) -> None:
+    async def _call(self, call: MemberCall, first: FirstAnswer) -> MemberOutput | Missed:
+        return first.heard(await self._calling.call(call))
+
+    async def _once_more(
+        self, said: dict[str, MemberOutput | Missed], calls: Sequence[MemberCall], first: FirstAnswer
+    ) -> None:
         for call in calls:
             missed = said[call.member]
             if isinstance(missed, Missed):
-                said[call.member] = await self._calling.once_more(missed, call)
+                said[call.member] = first.heard(await self._calling.once_more(missed, call))
 
     def _combine(self, ask: Ask, choice: Choice, outputs: Outputs, place: Mapping[str, int]) -> RowAnswer:
         table = self._pool.table().table
@@ -253,31 +271,3 @@ def decision_of(choice: Choice, ask: Ask) -> Decision:
         return "Direct"
     decisions: dict[Outcome, Decision] = {Outcome.SELECTED: "Selected", Outcome.FALLBACK: "Fallback"}
     return decisions.get(choice.outcome, "Rejected")
-
-
-def no_choice(choice: Choice, rules: Rules) -> Refusal:
-    """The refusal of a text for which nobody can be asked; NoMatch tells all scores."""
-    scores = [
-        {"name": one.name, "similarity": one.similarity, "belief": round(one.belief, 6), "ready": one.ready}
-        for one in choice.standings
-    ]
-    details = {"decision": "Rejected", "threshold": rules.min_score, "members": scores}
-    headers = (("x-fastserve-decision", "Rejected"),)
-    return Refusal(str(choice.outcome), choice.because, details=details, headers=headers)
-
-
-def too_few(said: Outputs, arrived: int) -> Exception:
-    """Why a text has no answer. BackendUnavailable where choosing again may help."""
-    errors = {name: output for name, output in said.items() if isinstance(output, BackendError)}
-    text = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    if arrived:
-        return Refusal("TooFewAnswers", f"{arrived} of {len(said)} sub-models answered; {text}")
-    if any(isinstance(error, BackendTimeout) for error in errors.values()):
-        return Refusal("DeadlineExceeded", text)
-    if all(isinstance(error, BackendUnavailable) for error in errors.values()):
-        lost = any(isinstance(error, BackendLost) for error in errors.values())
-        return BackendLost(text) if lost else BackendUnavailable(text)
-    if all(isinstance(error, (BackendOverloaded, BackendUnavailable)) for error in errors.values()):
-        waits = (error.retry_after for error in errors.values() if isinstance(error, BackendOverloaded))
-        return Refusal("QueueFull", text, retry_after=max(waits))
-    return Refusal("MembersFailed", text)

@@ -3,8 +3,9 @@
 import logging
 
 from fastserve.router.answers import STATUS, Answer
-from fastserve.router.arriving import Request
 from fastserve.router.caller import HOP_HEADER
+from fastserve.router.holding import Request
+from fastserve.router.tracing import current
 
 log = logging.getLogger("fastserve.audit")
 SUBMODELS = "x-fastserve-submodels"
@@ -26,7 +27,11 @@ def answered(request: Request, answer: Answer, route: str, seconds: float) -> No
         "seconds": round(seconds, 6),
         "subModels": [name for name in headers.get(SUBMODELS, "").split(",") if name],
     }
-    log.info("answered", extra={**extra, "hop": True} if is_hop else extra)
+    if is_hop:
+        extra["hop"] = True
+    if trace_id := current().trace_id:
+        extra["traceId"] = trace_id
+    log.info("answered", extra=extra)
 
 
 def refused(reason: str) -> None:

@@ -16,6 +16,7 @@ Phase = Literal["Pending", "Fetching", "Loading", "Loaded", "FailedToLoad"]
 ABSENT_SECONDS = 10.0
 """A Triton that does not answer for so long did not merely start."""
 MAX_MESSAGE = 4096
+LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 @dataclass
@@ -125,7 +126,9 @@ class Bookkeeping:
             return Failure(reason="TritonAbsent", message=message, time=rfc3339(away))
         if report is None or not report.last_error_reason:
             return None
-        time = rfc3339(datetime.fromtimestamp(report.last_error_time, UTC))
+        # A user's own code may speak there, with a number that is no moment.
+        moment = min(max(report.last_error_time, 0.0), LAST_MOMENT)
+        time = rfc3339(datetime.fromtimestamp(moment, UTC))
         message = report.last_error_message[:MAX_MESSAGE]
         return Failure(reason=report.last_error_reason, message=message, time=time)
 

@@ -57,14 +57,16 @@ def caller_at_door(
 def caller_on_hop(
     headers: Mapping[bytes, bytes], tenant_header: bytes = b"", holder: Holder | None = None
 ) -> Caller:
-    """As the door's router wrote it (`hop_lines`); where keys tell tenants apart, by the key that the door
-    was shown. Raises Refusal OutOfRange."""
-    if holder is not None and not tenant_header:
-        return Caller(priority_of(headers), holder.tenant)
-    tenant = headers.get(TENANT_HEADER)
-    if tenant is None:
-        return _plain(headers)
-    return Caller(priority_of(headers), tenant[:MAX_TENANT_BYTES].decode("latin-1"))
+    """As the door's router wrote it (`hop_lines`). Anybody can mark a call: where the pool asks for keys,
+    who did not prove to be a router is a caller at the door. Its word on the tenant is needed only where a
+    header tells tenants. Raises Refusal OutOfRange.
+    """
+    if holder is not None and not holder.passed_on:
+        return caller_at_door(headers, tenant_header, holder)
+    known = holder.tenant if holder is not None else ""
+    told = headers.get(TENANT_HEADER) if tenant_header else None
+    tenant = known if told is None else told[:MAX_TENANT_BYTES].decode("latin-1")
+    return Caller(priority_of(headers), tenant) if tenant else _plain(headers)
 
 
 def hop_lines(caller: Caller) -> bytes:

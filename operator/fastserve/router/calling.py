@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from fastserve.errors import (
     BackendAway,
@@ -17,11 +18,12 @@ from fastserve.errors import (
 from fastserve.router.hedging import hedge_after
 from fastserve.router.latency import Latencies
 from fastserve.router.metrics import Metrics
-from fastserve.router.outliers import judge
+from fastserve.router.outliers import Conduct, judge
 from fastserve.router.pool import Pool
 from fastserve.router.replicas import MemberCall, MemberOutput, Replica
 from fastserve.router.retrying import Budget, worth_elsewhere
 from fastserve.router.table import Shares
+from fastserve.router.tracing import current
 
 JUDGE_SECONDS = 0.5
 """How often latencies are compared; failures are judged at once."""
@@ -35,6 +37,22 @@ class Missed:
     error: BackendError
     replica: Replica | None
     again: bool = False
+
+
+class FirstAnswer:
+    """Takes the time of the first answer to a fan-out."""
+
+    __slots__ = ("_metrics", "_start")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics: Metrics | None = metrics
+        self._start = perf_counter()
+
+    def heard(self, said: MemberOutput | Missed) -> MemberOutput | Missed:
+        if self._metrics is not None and isinstance(said, MemberOutput):
+            self._metrics.first_answer.observe(perf_counter() - self._start)
+            self._metrics = None
+        return said
 
 
 @dataclass(slots=True)
@@ -86,7 +104,7 @@ class Calling:
     def may_choose_again(self, calls: Sequence[MemberCall]) -> bool:
         """Whether budgets and fate allow a whole second round after nobody of these could be reached."""
         now = asyncio.get_running_loop().time()
-        return all(self._take(self._memory(call.member).retries, call, now) for call in calls)
+        return all(self._take(call, now, free=not call.fate.begun) for call in calls)
 
     @property
     def _shares(self) -> Shares:
@@ -122,18 +140,26 @@ class Calling:
         now = asyncio.get_running_loop().time()
         if replica is None or now >= call.deadline:
             return missed
-        if not self._take(self._memory(call.member).retries, call, now):
+        free = isinstance(missed.error, BackendAway)
+        if not self._take(call, now, free=free):
             return missed
         try:
-            output = await self._ask(replica, call)
+            with current().part("retry") as step:
+                step.note("fastserve.retry.because", missed.error.reason)
+                output = await self._ask(replica, call)
         except BackendError as error:
             self._metrics.retries(call.member, "failed").inc()
+            if _refuses(error):
+                _compare(missed, replica, others_answer=False)
             return Missed(error, replica, again=True)
         self._metrics.retries(call.member, "answered").inc()
+        _compare(missed, replica, others_answer=True)
         return output
 
-    def _take(self, budget: Budget, call: MemberCall, now: float) -> bool:
-        if call.fate.may_be_asked() and budget.take(now, self._shares.retried):
+    def _take(self, call: MemberCall, now: float, *, free: bool) -> bool:
+        """Whether a call may be made once more; `free` where nothing of it was begun, which adds no work."""
+        share, budget = self._shares.retried, self._memory(call.member).retries
+        if call.fate.may_be_asked() and ((free and share > 0.0) or budget.take(now, share)):
             return True
         self._metrics.retries(call.member, "denied").inc()
         return False
@@ -145,30 +171,37 @@ class Calling:
         conduct.on_trial = conduct.on_trial or conduct.trial_due(start)
         try:
             output = await replica.infer(call)
-        except BackendOverloaded as error:
-            conduct.excused(clock(), error.retry_after)
+        except BaseException as error:
+            self._note(error, conduct, call, start)
             raise
-        except BackendAway:
-            conduct.excused(clock(), 0.0)
-            raise
-        except (BackendTimeout, asyncio.CancelledError):
-            now = clock()
-            conduct.unanswered(now, now - start)
-            raise
-        except BackendError as error:
-            if isinstance(error, BackendLost):
-                call.fate.lost(again=error.again)
-            now = clock()
-            conduct.failed(now)
-            self._judge(call.member, now)
-            raise
-        now = clock()
+        now, call.fate.begun = clock(), True
         conduct.answered(now, max(0.0, now - start - output.waited), output.waited)
         memory = self._memory(call.member)
         memory.latencies.add(now - start)
         if now >= memory.judge_at:
             self._judge(call.member, now)
         return output
+
+    def _note(self, error: BaseException, conduct: Conduct, call: MemberCall, start: float) -> None:
+        """What a call without an answer tells of the replica."""
+        now = asyncio.get_running_loop().time()
+        # What is full everywhere must not be asked twice as often either.
+        call.fate.begun = call.fate.begun or not isinstance(error, BackendAway)
+        match error:
+            case BackendOverloaded():
+                conduct.excused(now, error.retry_after)
+            case BackendTimeout() | asyncio.CancelledError():
+                conduct.unanswered(now, now - start)
+            case BackendError() if not isinstance(error, BackendAway):
+                if isinstance(error, BackendLost):
+                    call.fate.lost(again=error.again)
+                if _refuses(error) and self._shares.retried > 0.0:
+                    conduct.refused(now)
+                else:
+                    conduct.failed(now)
+                self._judge(call.member, now)
+            case _:  # it had begun nothing; or an error of ours, which tells nothing of it
+                conduct.excused(now, 0.0)
 
     def _judge(self, member: str, now: float) -> None:
         self._memory(member).judge_at = now + JUDGE_SECONDS
@@ -193,11 +226,15 @@ class Calling:
             other = None if done else self._pool.replica(call.member, loop.time(), other_than=replica)
             if other is None or not self._may_hedge(memory, call, loop.time()):
                 return await first
-            second = asyncio.create_task(self._ask(other, call))
+            second = asyncio.create_task(self._hedge(other, call))
             tasks.add(second)
             return await self._first_answer(first, second, call.member)
         finally:
             await _close(tasks)
+
+    async def _hedge(self, replica: Replica, call: MemberCall) -> MemberOutput:
+        with current().part("hedge"):
+            return await self._ask(replica, call)
 
     def _may_hedge(self, memory: _Memory, call: MemberCall, now: float) -> bool:
         if not call.fate.died and memory.hedges.take(now, self._shares.hedged):
@@ -219,6 +256,19 @@ class Calling:
         failed = second.done() and second.exception() is not None
         self._metrics.hedges(member, "won" if won else "failed" if failed else "lost").inc()
         return second.result() if won else await first
+
+
+def _refuses(error: BackendError) -> bool:
+    """Whether the model itself ran, and said no."""
+    return type(error) is BackendError
+
+
+def _compare(missed: Missed, other: Replica, *, others_answer: bool) -> None:
+    """What another one said to that which was refused tells whose fault it was."""
+    if _refuses(missed.error) and missed.replica is not None and missed.replica is not other:
+        missed.replica.conduct.compared(others_answer=others_answer)
+        if not others_answer:
+            other.conduct.compared(others_answer=False)
 
 
 async def _close(tasks: set[asyncio.Task[MemberOutput]]) -> None:

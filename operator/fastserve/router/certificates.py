@@ -4,6 +4,7 @@ All routers of a pool serve one certificate, so each knows by its own files whom
 certificate that the Secret's ``ca.crt`` signed, or the very same one, for the name that stands in it.
 """
 
+import re
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from typing import Any
 from fastserve.errors import LocalError
 
 PROTOCOLS = ["http/1.1"]
-_END = "-----END CERTIFICATE-----"
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----.*?^-----END (?P=kind)-----",
+    re.MULTILINE | re.DOTALL,
+)
+"""What OpenSSL reads in a file; the text around it, in whatever encoding, it passes over."""
 
 
 class CertificateUnusable(LocalError):
@@ -61,6 +66,8 @@ def load(places: TlsPlaces) -> Material:
         ) from error
     except OSError as error:
         raise CertificateUnusable(f"{Path(error.filename or 'tls.crt').name}: {error.strerror}") from error
+    except ValueError as error:
+        raise CertificateUnusable(f"tls.crt cannot be read: {error}") from error
 
 
 def _server(places: TlsPlaces) -> ssl.SSLContext:
@@ -94,8 +101,10 @@ def _show(context: ssl.SSLContext, folder: Path) -> None:
 
 def _trust_own(context: ssl.SSLContext, folder: Path) -> None:
     """Trust the pool's certificate itself; not who signed it, which may sign anybody's."""
-    leaf, end, _ = (folder / "tls.crt").read_text(encoding="ascii").partition(_END)
-    context.load_verify_locations(cadata=leaf + end)
+    leaf = _CERTIFICATE.search((folder / "tls.crt").read_bytes())
+    if leaf is None:
+        raise CertificateUnusable("tls.crt holds no certificate")
+    context.load_verify_locations(cadata=leaf[0].decode("ascii"))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 

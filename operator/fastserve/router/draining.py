@@ -48,18 +48,22 @@ class Drain:
         self._times = times
         self._task: asyncio.Task[Drained] | None = None
         self._revoked = asyncio.Event()
+        self._asked_at = 0.0
 
     async def run(self) -> Drained:
         """Say that no more should come, answer what does, return when it is quiet or time is up."""
         if self._task is None:
             self._revoked = asyncio.Event()
+            self._asked_at = asyncio.get_running_loop().time()
             self._task = asyncio.create_task(self._drain(self._revoked))
         # Shielded: who asked may go, and the others still wait.
         return await asyncio.shield(self._task)
 
-    def revoke(self) -> None:
-        """The Triton that was to end is back."""
-        if self._task is None:
+    def revoke(self, away_at: float) -> None:
+        """A Triton that holds nothing is given something; it was away last at `away_at`. Only where that was
+        after the drain was asked for is it the one that was to end, and is back: one that was not away since
+        has lost a model, or made room for another, and is to end still."""
+        if self._task is None or away_at < self._asked_at:
             return
         log.info("draining is over: Triton came back")
         self._revoked.set()

@@ -1,18 +1,20 @@
 """The engine's own report, over the Unix socket that it keeps beside its ranks."""
 
 import asyncio
-import json
 from pathlib import Path
 
 from fastserve.api.engine import EngineReport
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 
 READ_SECONDS = 0.75
 MAX_REPORT_BYTES = 1 << 20
 """A user's own code runs where the engine does, and could answer without end."""
+_reports = ForeignReader(EngineReport)
 
 
 async def read_report(path: Path) -> EngineReport | None:
-    """What the engine says now; None where it does not answer in time, or says too much."""
+    """What the engine says now; None where it does not answer in time, says too much, or what is
+    no report."""
     try:
         async with asyncio.timeout(READ_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path))
@@ -20,8 +22,8 @@ async def read_report(path: Path) -> EngineReport | None:
                 text = await _read_all(reader)
             finally:
                 writer.close()
-        return EngineReport.from_json(text.decode())
-    except (OSError, TimeoutError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError):
+        return _reports.read(text)
+    except (OSError, TimeoutError, Unreadable):
         return None
 
 

@@ -43,6 +43,9 @@ class EngineWatch:
         """What follows from this look."""
         self._count_restarts(look)
         silent = look.report is None and look.loaded
+        if look.loaded and look.model in self._replica.dead:
+            self.patience, self._book.dead_since = 0.0, look.now
+            return
         if look.custom:
             # A model of the user's own has no socket: that it answered before and does not now must tell.
             self.patience = loading.CUSTOM_SILENT_SECONDS

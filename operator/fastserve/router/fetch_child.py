@@ -12,6 +12,7 @@ import msgspec
 
 from fastserve.api.routes import Target
 from fastserve.errors import FetchError
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.model_files import ModelFiles, ModelPlaces
 
 DEFAULT_MAX_BYTES = 100 << 30
@@ -47,7 +48,7 @@ class _Line(msgspec.Struct, frozen=True, rename="camel"):
     message: str = ""
 
 
-_lines = msgspec.json.Decoder(_Line)
+_lines = ForeignReader(_Line)
 
 
 class FetchChild:
@@ -98,8 +99,8 @@ class FetchChild:
 
     def _take(self, text: bytes) -> None:
         try:
-            line = self._last = _lines.decode(text)
-        except msgspec.DecodeError:
+            line = self._last = _lines.read(text)
+        except Unreadable:
             log.warning("the fetching process said what is no line of progress")
             return
         if not line.reason:

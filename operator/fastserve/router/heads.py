@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fastserve.router.answers import Refusal
+from fastserve.router.foreign_json import ForeignReader
 from fastserve.router.wire import MAX_SHOWN, InferAnswer, InferRequest, InferTensor, Reader
 
 MAX_REMEMBERED_BYTES = 2048
@@ -21,7 +22,7 @@ MOST_REMEMBERED = 512
 MAX_TEXTS = 1024
 """In one request; choosing for more would keep every other request waiting."""
 _reader = Reader(InferRequest)
-_answers = msgspec.json.Decoder(InferAnswer)
+_answers = ForeignReader(InferAnswer)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ def asked(head: bytes, allowed: tuple[str, ...]) -> Asked:
 
 
 def answered(head: bytes) -> Answered:
-    """Read the head of a server's answer. Raises msgspec.DecodeError, ValueError."""
+    """Read the head of a server's answer. Raises ValueError, or OverflowError for an infinite size."""
     return _known_answered(head) if len(head) <= MAX_REMEMBERED_BYTES else read_answered(head)
 
 
@@ -85,7 +86,7 @@ def read_asked(head: bytes, allowed: tuple[str, ...]) -> Asked:
 
 def read_answered(head: bytes) -> Answered:
     """As `answered`, without a memory."""
-    answer = _answers.decode(head)
+    answer = _answers.read(head)
     parts, at = [], 0
     for tensor in answer.outputs:
         end = at + int(tensor.parameters.get("binary_data_size") or 0)
@@ -117,8 +118,23 @@ def question(shape: tuple[int, ...], outputs: tuple[str, ...], size: int) -> tup
         f'{{"inputs":[{{"name":"text","datatype":"BYTES","shape":[{",".join(map(str, shape))}],'
         f'"parameters":{{"binary_data_size":{size}}}}}],"outputs":[{wanted}]}}'
     ).encode()
-    lines = b"content-type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
-    return lines, head
+    return _binary_lines(head), head
+
+
+def named(head: bytes, request_id: str) -> tuple[bytes, bytes]:
+    """As `question`, of its head and the request's id, which Triton tells in its traces and gives back."""
+    head = b'{"id":%b,%b' % (msgspec.json.encode(request_id), head[1:])
+    return _binary_lines(head), head
+
+
+def unnamed(head: bytes, request_id: str) -> bytes:
+    """The head of an answer without the id that Triton puts first: the rest was seen before."""
+    start = b'{"id":%b,' % msgspec.json.encode(request_id)
+    return b"{" + head[len(start) :] if head.startswith(start) else head
+
+
+def _binary_lines(head: bytes) -> bytes:
+    return b"content-type: application/octet-stream\r\nInference-Header-Content-Length: %d\r\n" % len(head)
 
 
 _known_asked = lru_cache(maxsize=MOST_REMEMBERED)(read_asked)

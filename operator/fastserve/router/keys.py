@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b, sha256
 
@@ -37,6 +37,8 @@ class Holder:
     proof: str = field(default="", repr=False)
     """What this pool's routers show each other in the place of the key: it says that the key was shown, and
     is of no use but for such a call."""
+    passed_on: bool = False
+    """Whether that was shown, and not the key: the call comes from a router, whose word on it counts."""
 
 
 class KeyRing:
@@ -46,7 +48,9 @@ class KeyRing:
     def __init__(self, keys: Mapping[bytes, Holder]) -> None:
         self._salt = secrets.token_bytes(16)
         self._by_key = {self._digest(key): holder for key, holder in keys.items()}
-        self._by_proof = {self._digest(holder.proof.encode()): holder for holder in keys.values()}
+        self._by_proof = {
+            self._digest(holder.proof.encode()): replace(holder, passed_on=True) for holder in keys.values()
+        }
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -56,7 +60,7 @@ class KeyRing:
         return self._by_key.get(self._digest(key))
 
     def by_proof(self, proof: bytes) -> Holder | None:
-        """The holder whose key was shown to another router of the pool."""
+        """The holder whose key was shown to another router of the pool, which passed the call on."""
         return self._by_proof.get(self._digest(proof))
 
     def _digest(self, key: bytes) -> bytes:

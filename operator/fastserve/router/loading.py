@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fastserve.api.engine import EngineConfig
-from fastserve.api.modelpool import Task
-from fastserve.api.routes import Target
-
 READY = "READY"
-GOING = ("LOADING", "UNLOADING")
+LOADING, UNLOADING = "LOADING", "UNLOADING"
+GOING = (LOADING, UNLOADING)
 MOST_BACKOFF_SECONDS = 30.0
 STUBBORN_SECONDS = 300.0
 STUBBORN = frozenset({"InvalidSpec", "DigestMismatch", "SizeLimitExceeded", "NotFound", "ArchiveRefused"})
@@ -59,17 +56,18 @@ class Seen:
     """All that the next step depends on. Times are seconds of one clock.
 
     `index` is Triton's repository index; `proved` are models whose inference answered since they were
-    loaded; `retry_at` is when a target that failed may be tried again; `dead_since` is since when the
-    target fails and its engine's socket is silent, and `patience` how long that may last. `fetched` tells
-    whether the target's files are there, `leftovers` are fetched folders of other versions, and `unused`
-    those of them that nothing in Triton was loaded from. `checked` tells whether files that are only mounted
-    were looked at, and `fetching` is true while they are as well. `spare` is another version that can be
-    loaded now: the one that was proved last, where its files are here.
+    loaded, `proving` those that are asked now; `retry_at` is when a target that failed may be tried again;
+    `dead_since` is since when the target fails and its engine's socket is silent, and `patience` how long
+    that may last. `fetched` tells whether the target's files are there, `leftovers` are fetched folders of
+    other versions, and `unused` those of them that nothing in Triton was loaded from. `checked` tells whether
+    files that are only mounted were looked at, and `fetching` is true while they are as well. `spare` is
+    another version that can be loaded now: the one that was proved last, where its files are here.
 
     Where the target is a candidate, `stable` is the version whose place it is to take, and `share` the part
-    of the requests that it is to get; `trial` is the one that gets less than all of them now, and `watched`
-    whom `dead_since` is about, where not the target. `leaving` is true where memory does not hold both;
-    `away` then that no new requests come, and `drained` that none is left.
+    of the requests that it is to get; `stable_retry_at` is the stable one's `retry_at`. `trial` is the one
+    that gets less than all of the requests now, and `watched` whom `dead_since` is about, where not the
+    target. `leaving` is true where memory does not hold both; `away` then that no new requests come, and
+    `drained` that none is left.
     """
 
     now: float
@@ -79,6 +77,7 @@ class Seen:
     serving: str | None = None
     loading: str | None = None
     proved: frozenset[str] = frozenset()
+    proving: frozenset[str] = frozenset()
     rendered: frozenset[str] = frozenset()
     in_flight: Mapping[str, int] | None = None
     retry_at: float = 0.0
@@ -91,6 +90,7 @@ class Seen:
     spare: str | None = None
     checked: bool = True
     stable: str | None = None
+    stable_retry_at: float = 0.0
     share: float = 1.0
     trial: str | None = None
     watched: str | None = None
@@ -100,9 +100,15 @@ class Seen:
     drained: bool = False
 
     def is_dead(self, name: str) -> bool:
-        """Whether the engine of that version was silent for too long."""
+        """Whether the engine of that version was silent for too long; not while it is asked for the first
+        time, which may be slow and ends by itself."""
         about = name == (self.watched or self.target)
+        about = about and name not in self.proving
         return about and self.dead_since is not None and self.now - self.dead_since >= self.patience
+
+    def holds(self, name: str | None) -> bool:
+        """Whether Triton shows that version as READY."""
+        return name is not None and self.index.get(name) == READY
 
     @property
     def shares(self) -> bool:
@@ -112,13 +118,27 @@ class Seen:
 
 def next_action(seen: Seen) -> Action:
     """The one next step."""
-    if seen.paused and seen.serving is not None and not seen.away:
-        return Action(Kind.REST, seen.serving, "the rollout is paused: what takes requests goes on")
-    kept = _keep(seen, seen.stable) if seen.shares and seen.stable is not None else None
+    serving = seen.serving
+    if seen.paused and serving is not None and not seen.away and not seen.is_dead(serving):
+        return Action(Kind.REST, serving, "the rollout is paused: what takes requests goes on")
+    kept = _keep(seen, seen.stable) if seen.stable is not None and _stable_first(seen) else None
     if kept is not None:
         return kept
     action = _towards_target(seen)
     return (_fall_back(seen) or action) if action.kind is Kind.WAIT else action
+
+
+def _stable_first(seen: Seen) -> bool:
+    """Whether the stable version is to serve before anything is done for the candidate: beside a trial, and
+    where nothing serves or it died, although Triton holds it, or would go further in a pause."""
+    if seen.shares or seen.leaving:
+        return seen.shares
+    there, ready = seen.holds(seen.stable), seen.holds(seen.target)
+    if seen.paused:
+        return there or not ready
+    if seen.target in seen.proving:  # that may take long
+        return there and (seen.serving is None or seen.is_dead(seen.stable or ""))
+    return seen.serving is None and there and not ready
 
 
 def _fall_back(seen: Seen) -> Action | None:
@@ -134,7 +154,7 @@ def _fall_back(seen: Seen) -> Action | None:
         return Action(Kind.LOAD, spare, f"{spare} answered before, and {seen.target} cannot be had now")
     if spare in seen.proved:
         return Action(Kind.SWITCH, spare, f"{spare} answers, and {seen.target} cannot be had now")
-    return Action(Kind.PROVE, spare, f"{spare} is loaded again and must answer once")
+    return _ask(seen, spare, f"{spare} is loaded again and must answer once")
 
 
 def _keep(seen: Seen, stable: str) -> Action | None:
@@ -147,8 +167,8 @@ def _keep(seen: Seen, stable: str) -> Action | None:
         return Action(Kind.UNLOAD, stable, f"the engine of {stable} is dead")
     if state == READY and stable in seen.proved:
         return None if seen.serving == stable else Action(Kind.SWITCH, stable, f"{stable} answers")
-    if state == READY and (seen.spare == stable or seen.serving is None):
-        return Action(Kind.PROVE, stable, f"{stable} is loaded and must answer once")
+    if state == READY and seen.now >= seen.stable_retry_at:
+        return _ask(seen, stable, f"{stable} is loaded and must answer once")
     if seen.spare != stable or state == READY or state in GOING:
         return None
     return Action(Kind.LOAD, stable, f"{stable} is not loaded")
@@ -196,7 +216,22 @@ def _towards(seen: Seen, target: str) -> Action | None:
         return _prove(seen, target)
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"{target} failed to load and is tried again soon")
-    return _make_room(seen, target) or Action(Kind.LOAD, target, f"{target} is not loaded")
+    return (
+        _clear(seen, target)
+        or _make_room(seen, target)
+        or Action(Kind.LOAD, target, f"{target} is not loaded")
+    )
+
+
+def _clear(seen: Seen, target: str) -> Action | None:
+    """Unload what was on its way before and is not any more: it may have the room that the target needs."""
+    needed = {target, seen.stable, seen.serving, seen.spare}
+    for name in sorted(set(seen.index) - needed):
+        if seen.index[name] == UNLOADING:
+            return Action(Kind.WAIT, name, f"{name} is being unloaded")
+        if seen.index[name] == READY and not (seen.in_flight or {}).get(name):
+            return Action(Kind.UNLOAD, name, f"{name} is not wanted any more")
+    return None
 
 
 def _make_room(seen: Seen, target: str) -> Action | None:
@@ -224,7 +259,14 @@ def _prove(seen: Seen, target: str) -> Action | None:
         return _active(seen, target)
     if seen.now < seen.retry_at:
         return Action(Kind.WAIT, target, f"{target} is loaded and did not answer yet")
-    return Action(Kind.PROVE, target, f"{target} is loaded and must answer once")
+    return _ask(seen, target, f"{target} is loaded and must answer once")
+
+
+def _ask(seen: Seen, name: str, because: str) -> Action:
+    """Ask a version that was not asked since it was loaded, or wait for its answer."""
+    if name in seen.proving:
+        return Action(Kind.WAIT, name, f"{name} is loaded and is being asked")
+    return Action(Kind.PROVE, name, because)
 
 
 def _active(seen: Seen, target: str) -> Action | None:
@@ -240,9 +282,9 @@ def _active(seen: Seen, target: str) -> Action | None:
 def _tidy(seen: Seen, target: str) -> Action:
     """Unload what nobody uses any more, then remove its files."""
     in_flight = seen.in_flight or {}
-    if seen.shares and seen.serving == seen.stable:
-        return Action(Kind.REST, target, f"{target} answers a part of the requests, {seen.stable} the others")
-    for name in sorted((set(seen.index) | seen.rendered) - {target}):
+    shared = seen.shares and seen.serving == seen.stable
+    needed = {target, seen.stable} if shared else {target}
+    for name in sorted((set(seen.index) | seen.rendered) - needed):
         state = seen.index.get(name)
         if state == READY and in_flight.get(name, 0) == 0:
             return Action(Kind.UNLOAD, name, f"{name} was replaced by {target}")
@@ -250,6 +292,8 @@ def _tidy(seen: Seen, target: str) -> Action:
             return Action(Kind.WAIT, name, f"{name} finishes its requests")
         if name in seen.rendered:
             return Action(Kind.REMOVE, name, f"{name} is unloaded")
+    if shared:
+        return Action(Kind.REST, target, f"{target} answers a part of the requests, {seen.stable} the others")
     for name in sorted(seen.leftovers):
         return Action(Kind.DISCARD, name, "nobody uses these files any more")
     return Action(Kind.REST, target, f"{target} serves")
@@ -263,24 +307,3 @@ def backoff(failures: int, reason: str = "") -> float:
     if reason == UNAUTHORIZED:
         return UNAUTHORIZED_SECONDS
     return float(min(MOST_BACKOFF_SECONDS, 2.0 ** (failures - 1)))
-
-
-def model_files(target: Target, task: Task, checkpoint: str, socket: str) -> dict[str, str]:
-    """Triton's model folder of a version: relative path to text."""
-    engine = target.engine
-    config = EngineConfig(
-        task=str(task),
-        devices=engine.devices,
-        python=engine.python,
-        checkpoint=checkpoint,
-        socket=socket,
-        allow_cpu=engine.allow_cpu,
-        max_tokens=engine.max_tokens,
-        threads_per_rank=engine.threads_per_rank,
-    )
-    return {**target.files, "engine.json": config.to_json()}
-
-
-def socket_name(target: Target) -> str:
-    """Short, because the path of a Unix socket is: the start of the digest."""
-    return f"{target.digest[:8]}.sock"

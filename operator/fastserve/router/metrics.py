@@ -1,14 +1,29 @@
 """What a router counts: Prometheus metrics in a registry of its own, names ``fastserve_*``, base units."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fastserve.router.tallies import Spread, Spreads, Tallies
+from fastserve.router.tallies import Spread, Spreads, Tallies, Tally
 
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 SLOW = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+
+
+@dataclass(frozen=True)
+class SpanTallies:
+    """Spans that a collector took, that none took, and that found no room in the queue."""
+
+    delivered: Tally
+    failed: Tally
+    dropped: Tally
+
+    @staticmethod
+    def of(into: CollectorRegistry) -> "SpanTallies":
+        spans = Tallies("fastserve_trace_spans", "Spans of traced requests.", ("outcome",), into)
+        return SpanTallies(spans("delivered"), spans("failed"), spans("dropped"))
 
 
 class Metrics:
@@ -19,20 +34,22 @@ class Metrics:
         into = self.registry = CollectorRegistry()
         self.duration = _seconds("request_duration", "From a whole request to its answer.", into)
         self.queue = _seconds("queue_duration", "Wait for a place in this router's own Triton.", into)
+        self.first_answer = _seconds("first_answer_duration", "From asking to the first answer.", into)
         self.selecting = _seconds("selection_duration", "From an encoded text to the choice.", into)
         about, name = "Inference in this router's own Triton, without the wait.", "inference_duration"
         self.inference = Spreads(f"fastserve_{name}_seconds", about, FAST, into, label="submodel")
         about = "Loading of a version until it answered."
         self.load = Histogram("fastserve_model_load_seconds", about, buckets=SLOW, registry=into)
-        self._in_flight = Gauge("fastserve_inflight_requests", "Requests at the data port.", registry=into)
+        self._in_flight = Gauge("fastserve_inflight_requests", "Requests under way.", registry=into)
         about = "Whether a replica is ready."
-        self._healthy = Gauge("fastserve_member_healthy", about, ("member",), registry=into)
+        self._healthy = Gauge("fastserve_member_healthy", about, ("submodel",), registry=into)
         about = "Restarts of the engine's ranks after one died."
         self.restarts = Counter("fastserve_engine_restarts", about, registry=into)
         about, labels = "Requests at the data port.", ("code", "reason")
         self.requests = Tallies("fastserve_requests", about, labels, into)
         about, labels = "Choices, by sub-model.", ("submodel", "decision")
         self.selections = Tallies("fastserve_selection", about, labels, into)
+        self.spans = SpanTallies.of(into)
         about, why = "Requests that were not let in to the own Triton.", ("submodel", "reason", "priority")
         sheds = Counter("fastserve_requests_shed", about, why, registry=into)
         about = "Requests that are let in to the own Triton at once."

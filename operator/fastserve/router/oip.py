@@ -216,19 +216,25 @@ def _labels_of(blob: bytes) -> tuple[str, ...]:
     return tuple(element.decode() for element in split_bytes(blob, MAX_LABELS))
 
 
-def infer_body(texts: Sequence[bytes], shape: Sequence[int], outputs: Sequence[str]) -> tuple[bytes, bytes]:
+def infer_body(
+    texts: Sequence[bytes], shape: Sequence[int], outputs: Sequence[str], request_id: str = ""
+) -> tuple[bytes, bytes]:
     """An infer request in binary for one input `text`: its header lines and its body."""
     blob = join_bytes(texts)
     lines, head = heads.question(tuple(shape), tuple(outputs), len(blob))
+    if request_id:
+        lines, head = heads.named(head, request_id)
     return lines, head + blob
 
 
-def read_answer(body: bytes, header_length: bytes | None) -> Result:
-    """The binary outputs scores or embedding, and labels, of another server. Raises BackendError."""
+def read_answer(body: bytes, header_length: bytes | None, request_id: str = "") -> Result:
+    """The binary outputs scores or embedding, and labels, of another server, which was asked with that id.
+    Raises BackendError."""
     try:
         cut = int(header_length) if header_length is not None else len(body)
-        return _result(heads.answered(body[:cut]), memoryview(body)[cut:])
-    except (msgspec.DecodeError, ValueError, Refusal) as error:
+        head = heads.unnamed(body[:cut], request_id) if request_id else body[:cut]
+        return _result(heads.answered(head), memoryview(body)[cut:])
+    except (ValueError, LookupError, OverflowError, Refusal) as error:
         raise BackendError(f"the answer cannot be read: {error}") from error
 
 

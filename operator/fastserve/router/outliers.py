@@ -14,16 +14,19 @@ from enum import StrEnum
 from statistics import median
 
 STREAK = 5
-"""Failures in a row (Envoy's outlier detection)."""
-FAILED_SHARE = 0.5
+"""Failures in a row that are enough (Envoy's outlier detection)."""
+MADE_UP = 2.0 / 3.0
+"""Of a failure, by a good answer. Where half of the requests fail, 25 are enough; where less than two fifths
+do, none are: the cumulative sum of Page (1954), for a share of .5 against one of .3. It needs no window: it
+is as quick as requests come."""
 MIN_REQUESTS = 5
-"""Below this a share says nothing, nor do latencies."""
+"""Below this latencies say nothing."""
 SLOWER = 5.0
 """Times the median of the others."""
 SLOWER_BY_SECONDS = 0.025
 """Less than this is the way over the network and not the replica."""
-SLOTS, SLOT_SECONDS = 5, 2.0
-"""A window of ten seconds."""
+WINDOW_SECONDS = 10.0
+"""Latencies are compared over so long."""
 MAX_SAMPLES = 64
 BASE_SECONDS, MOST_SECONDS = 5.0, 60.0
 """Out for so long the first time, and so much longer each time after (Envoy has 30 s and 300 s, but brings a
@@ -38,11 +41,12 @@ FADE_SECONDS = 1.0
 """A number that a replica told so long ago counts half."""
 WEIGHT = 0.2
 """Of the newest sample in a moving average."""
+BLAMED, COMPARED_WEIGHT = 0.5, 0.3
+"""Of its refusals that others answered, as a moving average: two in a row are enough to blame it."""
 
 
 class Fault(StrEnum):
-    STREAK = "ConsecutiveFailures"
-    SHARE = "FailureShare"
+    FAILS = "Failures"
     SLOW = "Slow"
     TRIAL = "TrialFailed"
 
@@ -70,10 +74,8 @@ class Conduct:
         self.service = 0.0
         """Moving average of seconds from asking to the answer, less the wait that the replica told."""
         self._good_trials = 0
-        self._streak = 0
-        self._slot = 0
-        self._answered = [0] * SLOTS
-        self._failed = [0] * SLOTS
+        self._failures = 0.0
+        self._blame = 0.0
         self._seconds: deque[tuple[float, float]] = deque(maxlen=MAX_SAMPLES)
         self._queue, self._queue_at = 0.0, 0.0
         self._times, self._returned = 0, 0.0
@@ -82,9 +84,7 @@ class Conduct:
 
     def answered(self, now: float, service: float, waited: float) -> None:
         """An answer came: `waited` seconds in the replica's queue, and `service` for all the rest."""
-        self._streak = 0
-        self._turn(now)
-        self._answered[self._slot % SLOTS] += 1
+        self._failures = max(0.0, self._failures - MADE_UP)
         self._seconds.append((now, service))
         self.service += WEIGHT * (service - self.service) if self.service else service
         self._queue = self.queue(now) * (1.0 - WEIGHT) + waited * WEIGHT
@@ -94,9 +94,9 @@ class Conduct:
 
     def failed(self, now: float) -> None:
         """An error of the replica's came, or nobody answered; that it has no room is none."""
-        self._streak += 1
-        self._turn(now)
-        self._failed[self._slot % SLOTS] += 1
+        # No more than is enough: after an outage of all, in which nobody could be left out, it would take as
+        # long until a good one is not.
+        self._failures = min(float(STREAK), self._failures + 1.0)
         if self.ejected is not None:
             self._tried(now, good=False)
 
@@ -107,6 +107,20 @@ class Conduct:
         if self.ejected is not None and seconds > self.ejected.limit:
             self._tried(now, good=False)
         self._undecided(now, seconds)
+
+    def refused(self, now: float) -> None:
+        """Its model ran and said no. That is its fault where others answered what it refused lately; until
+        they did it may be the request's, and tells nothing."""
+        if self._blame < BLAMED:
+            self._undecided(now, 0.0)
+        else:
+            self.failed(now)
+
+    def compared(self, *, others_answer: bool) -> None:
+        """Another replica was asked what this one refused."""
+        self._blame += COMPARED_WEIGHT * (float(others_answer) - self._blame)
+        if not others_answer:
+            self._failures = max(0.0, self._failures - 1.0)
 
     def excused(self, now: float, wait: float) -> None:
         """It had no room, and told that there is some in `wait` seconds, or it takes nothing now by its own
@@ -127,18 +141,14 @@ class Conduct:
 
     def fault(self, now: float, usual: float | None) -> Fault | None:
         """Why it should be left out; `usual` is the median of the others' seconds, where it is known."""
-        if self._streak >= STREAK:
-            return Fault.STREAK
-        self._turn(now)
-        answered, failed = sum(self._answered), sum(self._failed)
-        if answered + failed >= MIN_REQUESTS and failed >= FAILED_SHARE * (answered + failed):
-            return Fault.SHARE
+        if self._failures >= STREAK:
+            return Fault.FAILS
         own = self.typical(now)
         return Fault.SLOW if own is not None and usual is not None and own > slow_limit(usual) else None
 
     def typical(self, now: float) -> float | None:
         """Median seconds of the window's answers; None where they are too few."""
-        while self._seconds and now - self._seconds[0][0] > SLOTS * SLOT_SECONDS:
+        while self._seconds and now - self._seconds[0][0] > WINDOW_SECONDS:
             self._seconds.popleft()
         if len(self._seconds) < MIN_REQUESTS:
             return None
@@ -155,8 +165,7 @@ class Conduct:
         """Back in, as if nothing had happened lately."""
         self._times = self.ejected.times if self.ejected else self._times
         self._returned = now
-        self.ejected, self.on_trial, self._good_trials, self._streak = None, False, 0, 0
-        self._answered, self._failed = [0] * SLOTS, [0] * SLOTS
+        self.ejected, self.on_trial, self._good_trials, self._failures = None, False, 0, 0.0
         self._seconds.clear()
         self.service = 0.0
 
@@ -184,13 +193,6 @@ class Conduct:
 
     def _leave_out(self, ejected: Ejected) -> None:
         self.ejected, self.on_trial, self._good_trials = ejected, False, 0
-
-    def _turn(self, now: float) -> None:
-        """Forget the slots that are over."""
-        slot = int(now / SLOT_SECONDS)
-        for i in range(max(self._slot, slot - SLOTS) + 1, slot + 1):
-            self._answered[i % SLOTS] = self._failed[i % SLOTS] = 0
-        self._slot = slot
 
 
 def slow_limit(usual: float) -> float:

@@ -11,6 +11,9 @@ ANSWER_SECONDS = 30.0
 IDLE_SECONDS = 75.0
 """After which an unused connection is closed; longer than our own clients keep theirs."""
 
+LINGER_SECONDS = 2.0
+"""After a refusal, so that it is read before the connection closes."""
+
 
 def too_slow(waited: float, size: int) -> bool:
     """Whether a request that began `waited` seconds ago should have more than `size` bytes of its body."""

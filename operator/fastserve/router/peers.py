@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from fastserve.router.certificates import PeerTls
+from fastserve.router.foreign_json import ForeignReader
 from fastserve.router.replicas import PeerReplica
 from fastserve.router.table import WatchedFile
 
@@ -35,6 +36,9 @@ class PeerList(msgspec.Struct, frozen=True):
     peers: tuple[Peer, ...]
 
 
+_lists = ForeignReader(PeerList)
+
+
 class PeerSource(Protocol):
     """Where peers are learnt from: a file locally, EndpointSlices on a cluster."""
 
@@ -51,7 +55,7 @@ class PeerFile:
 
     def changed(self) -> tuple[Peer, ...] | None:
         text = self._file.changed()
-        return None if text is None else msgspec.json.decode(text, type=PeerList).peers
+        return None if text is None else _lists.read(text).peers
 
 
 class Peers:

@@ -7,32 +7,23 @@ there are too many connections, the one that asked nothing for longest makes roo
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from fastserve.router import patience, pipelining
 from fastserve.router.answers import Answer, Refusal, error_answer
-from fastserve.router.arriving import Arriving, Ends, Request, Room
+from fastserve.router.arriving import Arriving, Ends
 from fastserve.router.framing import framed
-from fastserve.router.patience import ANSWER_SECONDS, IDLE_SECONDS, refusal_of_slowness, too_slow
+from fastserve.router.holding import Request, Room
+from fastserve.router.pipelining import Pipeline
 
 __all__ = ["Handler", "HttpServer", "Request", "ServerConnection"]
 
-MAX_PIPELINED = 32
-"""Requests that wait on one connection before it is read no further."""
-MAX_PIPELINED_BYTES = 64 * 1024
-"""Of the bodies of those requests."""
-SLICE_BYTES = 16 * 1024
-"""Parsed at once: the loop reads up to 256 KiB, and thousands of small requests may stand in them."""
-MAX_DISCARDED_BYTES = 16 * 1024 * 1024
-"""Read and thrown away after a refusal, so that a caller who sends on gets to read why."""
-LINGER_SECONDS = 2.0
 SWEEP_SECONDS = 1.0
 MAX_CONNECTIONS = 4096
 RESERVE = 256
 """Connections over the bound that may still wait to tell their refusal."""
-
 log = logging.getLogger(__name__)
 _TOO_MANY = Refusal("ConnectionsTooMany", "too many connections are open (router.limits.maxConnections)")
 _CLOSE = b"connection: close\r\n"
@@ -93,8 +84,7 @@ class ServerConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._arriving = Arriving(Ends(self._asked, self._expected, server.max_body_bytes, server.room))
-        self._waiting: deque[Request | Answer] = deque()
-        self._waiting_bytes = 0
+        self._waiting = Pipeline()
         self._unread = b""
         self._serving: Request | None = None
         self._task: asyncio.Task[None] | None = None
@@ -118,9 +108,8 @@ class ServerConnection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._server.unasked.pop(self, None)
         self._arriving.close()
-        self._server.room.taken -= self._waiting_bytes
-        self._waiting_bytes, self._unread = 0, b""
-        self._waiting.clear()
+        self._server.room.taken -= self._waiting.clear()
+        self._unread = b""
         self._served()
         if self._task is not None:
             self._task.cancel()
@@ -153,17 +142,17 @@ class ServerConnection(asyncio.Protocol):
         time, seconds."""
         waited = now - self._since
         if not self._writable:
-            if now - self._stuck_since > ANSWER_SECONDS:
+            if now - self._stuck_since > patience.ANSWER_SECONDS:
                 self._transport.abort()
         elif self._task is not None:
             return
-        elif self._ending or (waited > ANSWER_SECONDS and self._transport.get_write_buffer_size()):
-            if waited > ANSWER_SECONDS:
+        elif self._ending or (waited > patience.ANSWER_SECONDS and self._transport.get_write_buffer_size()):
+            if waited > patience.ANSWER_SECONDS:
                 self._transport.abort()
         elif self._arriving.started:
-            if too_slow(waited, self._arriving.size):
-                self._refuse(refusal_of_slowness())
-        elif waited > IDLE_SECONDS:
+            if patience.too_slow(waited, self._arriving.size):
+                self._refuse(patience.refusal_of_slowness())
+        elif waited > patience.IDLE_SECONDS:
             self._end()
 
     def make_room(self, newest: "ServerConnection") -> None:
@@ -182,7 +171,7 @@ class ServerConnection(asyncio.Protocol):
         arriving = self._arriving
         began = arriving.started
         try:
-            if len(data) <= SLICE_BYTES:
+            if len(data) <= pipelining.SLICE_BYTES:
                 arriving.feed(data)
             else:
                 self._read_slices(memoryview(data))
@@ -191,35 +180,31 @@ class ServerConnection(asyncio.Protocol):
             return
         if arriving.started and not began:
             self._since = self._loop.time()
-        if self._waiting and self._reading and self._full():
+        if self._reading and self._waiting.full:
             self._reading = False
             self._transport.pause_reading()
 
     def _read_slices(self, data: memoryview) -> None:
-        for at in range(0, len(data), SLICE_BYTES):
-            if self._full():
+        for at in range(0, len(data), pipelining.SLICE_BYTES):
+            if self._waiting.full:
                 self._unread = bytes(data[at:])
                 return
-            self._arriving.feed(data[at : at + SLICE_BYTES])
-
-    def _full(self) -> bool:
-        return len(self._waiting) > MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES
+            self._arriving.feed(data[at : at + pipelining.SLICE_BYTES])
 
     def _read_on(self) -> None:
         """Take up reading where requests that wait stopped it."""
-        if self._full() or self._transport.is_closing():
+        if self._waiting.full or self._transport.is_closing():
             return
         data, self._unread = self._unread, b""
         if data:
             self._read(data)
-        if not self._full() and not self._reading:
+        if not self._waiting.full and not self._reading:
             self._reading = True
             self._transport.resume_reading()
 
     def _asked(self, request: Request) -> None:
         self._continue = False
-        self._waiting_bytes += len(request.body)
-        self._waiting.append(request)
+        self._waiting.add(request)
         if self._task is None:
             self._server.unasked.pop(self, None)
             self._next()
@@ -239,7 +224,7 @@ class ServerConnection(asyncio.Protocol):
         self._server.unasked.pop(self, None)
         self._arriving.close()
         self._unread = b""
-        self._waiting.append(error_answer(refusal))
+        self._waiting.add(error_answer(refusal))
         self._next()
 
     # what is answered
@@ -252,12 +237,11 @@ class ServerConnection(asyncio.Protocol):
                 self._continue = False
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
-        item = self._waiting.popleft()
+        item = self._waiting.take()
         if isinstance(item, Answer):
             self._transport.write(framed(item, _CLOSE, item.body))
             self._linger()
             return
-        self._waiting_bytes -= len(item.body)
         self._serving = item
         self._task = self._loop.create_task(self._serve(item))
 
@@ -277,9 +261,9 @@ class ServerConnection(asyncio.Protocol):
         self._finish(request, answer)
 
     def _served(self) -> None:
-        """Give back what the body took; also where the task was cancelled before it ran."""
+        """Give back what the request took; also where the task was cancelled before it ran."""
         if self._serving is not None:
-            self._server.room.taken -= len(self._serving.body)
+            self._server.room.taken -= self._serving.held
             self._serving = None
 
     def _finish(self, request: Request, answer: Answer) -> None:
@@ -309,9 +293,9 @@ class ServerConnection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
         self._since = self._loop.time()
-        self._loop.call_later(LINGER_SECONDS, self._transport.close)
+        self._loop.call_later(patience.LINGER_SECONDS, self._transport.close)
 
     def _discard(self, size: int) -> None:
         self._discarded += size
-        if self._discarded > MAX_DISCARDED_BYTES:
+        if self._discarded > pipelining.MAX_DISCARDED_BYTES:
             self._transport.abort()

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,8 +14,10 @@ from fastserve.api.identity import digest_of
 from fastserve.api.routes import Meaning
 from fastserve.api.uris import path_of
 from fastserve.errors import CheckpointError
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.prototypes import RUNS, SEED, Vectors
 
+_lines = ForeignReader(dict[str, object])
 MAX_EXAMPLES = 20_000
 """Read from one file; prototypes do not get better with more."""
 log = logging.getLogger(__name__)
@@ -142,8 +143,8 @@ def _text_of(line: str, place: str) -> str:
     if not line.startswith("{"):
         return line
     try:
-        document = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
+        document = _lines.read(line)
+    except Unreadable as error:
         raise CheckpointError(f"{place}: {error}") from error
     text = document.get("text")
     if not isinstance(text, str):

@@ -19,10 +19,12 @@ from fastserve.errors import (
 from fastserve.router.answers import ASKED_AGAIN
 from fastserve.router.caller import Caller, hop_lines
 from fastserve.router.certificates import PeerTls
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, probing, spread, step
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct
 from fastserve.router.retrying import Fate
+from fastserve.router.tracing import current
 from fastserve.router.upstream import Reply, Upstream
 from fastserve.router.wire import Readiness
 
@@ -32,8 +34,8 @@ LAG_SECONDS = 0.25
 FULL = ("BodiesTooMany", "ConnectionsTooMany")
 """What a peer that is there, and has no room before its gate, answers with 503."""
 _draw = np.random.default_rng()
-_readiness = msgspec.json.Decoder(Readiness)
-_errors = msgspec.json.Decoder(dict[str, object])
+_readiness = ForeignReader(Readiness)
+_errors = ForeignReader(dict[str, object])
 
 
 class MemberCall(msgspec.Struct, frozen=True):
@@ -97,6 +99,8 @@ class PeerReplica:
         self.most_in_flight = 4096
         self.labels: tuple[str, ...] = ()
         self.version = ""
+        self._base = f"{'https' if tls else 'http'}://{address}"
+        self._path = f"/v2/models/{member}/infer"
         self._hint: bool | None = None
         self._answered_at = 0.0
         self._upstream = Upstream(address, tls)
@@ -128,8 +132,10 @@ class PeerReplica:
         )
         self.in_flight += 1
         try:
-            reply = await self._upstream.post(f"/v2/models/{self.member}/infer", headers, body, seconds)
-            output = _output(reply, len(call.texts))
+            with current().call(self._base, self._path, self.member) as step:
+                reply = await self._upstream.post(self._path, headers + step.lines, body, seconds)
+                step.answered(reply.status)
+                output = _output(reply, len(call.texts))
         except BackendUnavailable:
             self._note(Event.UNREACHABLE, loop.time())
             raise
@@ -153,11 +159,11 @@ class PeerReplica:
         self.health = probing(self.health)
         try:
             reply = await self._admin.get("/readyz", PROBE_SECONDS)
-            readiness = _readiness.decode(reply.body)
+            readiness = _readiness.read(reply.body)
         except BackendTimeout:
             self._unanswered(start, loop.time())
             return
-        except (BackendUnavailable, msgspec.DecodeError):
+        except (BackendUnavailable, Unreadable):
             self._note(Event.UNREACHABLE, loop.time())
             return
         if readiness.ready:
@@ -211,8 +217,8 @@ def _waited(reply: Reply) -> float:
 
 def _peer_error(reply: Reply) -> BackendError:
     try:
-        document = _errors.decode(reply.body)
-    except msgspec.DecodeError:
+        document = _errors.read(reply.body)
+    except Unreadable:
         document = {"error": reply.body[:200].decode("latin-1")}
     text = str(document.get("error"))
     if document.get("reason") == "MembersFailed":

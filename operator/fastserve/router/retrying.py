@@ -17,9 +17,12 @@ class Fate:
     """What a request met on its way. After an engine died with it inside, it is asked once more in all,
     whatever else would allow it: it may be what kills."""
 
-    __slots__ = ("_spent", "died")
+    __slots__ = ("_spent", "begun", "died")
 
     def __init__(self) -> None:
+        self.begun = False
+        """Whether any call for it may have been worked on. What was never begun may be asked elsewhere
+        without a budget: it adds no work."""
         self.died = False
         self._spent = False
 

@@ -1,7 +1,6 @@
 """Looks at a Triton of which nothing serves, and asks its warden for another where reviving.py says so."""
 
 import asyncio
-import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from fastserve.api.meta import Failure
 from fastserve.errors import BackendUnavailable
 from fastserve.router.bookkeeping import rfc3339
 from fastserve.router.engine_socket import is_gone, read_report
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.metrics import Metrics
 from fastserve.router.reviving import (
     HELD,
@@ -21,6 +21,7 @@ from fastserve.router.reviving import (
     Silence,
     Stall,
     Word,
+    mourned,
     must_restart,
     stall_of,
 )
@@ -28,7 +29,8 @@ from fastserve.router.serving import OwnReplica
 from fastserve.router.triton import TritonControl, TritonInference
 from fastserve.router.vigil import LAG_SECONDS, QUIET_SECONDS
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.1
+"""A dead engine is to be seen before it is unloaded (loading.GONE_SECONDS)."""
 ANSWER_SECONDS = 60.0
 """More than the warden's own longest: killing, and the pause before it starts a Triton that was restarted
 again and again."""
@@ -36,6 +38,8 @@ SENTENCES = {
     Reason.FROZEN: "it answered nothing",
     Reason.STUCK: "its engine answered nothing, and does not let itself be unloaded",
 }
+_answers = ForeignReader(dict[str, object])
+_configs = ForeignReader(EngineConfig)
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +61,7 @@ class Reviver:
     def __init__(self, parts: ReviverParts) -> None:
         self._parts = parts
         self._signs = Signs()
+        self._dead: frozenset[str] = frozenset()
         self._recovering = False
         self.restarts = 0
         self.last: Failure | None = None
@@ -113,16 +118,17 @@ class Reviver:
         except BackendUnavailable:
             return self._signs.stall
         held = {name: state for name, state in index.items() if state in HELD}
-        words = {name: (state, await self._word_of(name)) for name, state in held.items()}
+        heard = {name: (state, await self._word_of(name)) for name, state in held.items()}
+        words = mourned(heard, self._dead | self._parts.triton.dead)
+        self._dead = frozenset(name for name, (_, word) in words.items() if word is Word.DEAD)
         return stall_of(self._signs.stall, words, began)
 
     async def _word_of(self, model: str) -> Word:
-        """A user's own model has no engine that could say anything."""
         file = self._parts.repository / model / "engine.json"
         try:
-            config = EngineConfig.from_json(await asyncio.to_thread(file.read_text, "utf-8"))
-        except (OSError, ValueError, TypeError, KeyError):
-            return Word.NOBODY
+            config = _configs.read(await asyncio.to_thread(file.read_bytes))
+        except (OSError, Unreadable):
+            return Word.NONE
         path = Path(config.socket)
         if await read_report(path) is not None:
             return Word.REPORT
@@ -156,7 +162,7 @@ async def ask_warden(path: Path, why: str) -> dict[str, object]:
             line = await reader.readline()
         finally:
             writer.close()
-    answer: dict[str, object] = json.loads(line)
+    answer = _answers.read(line)
     if "error" in answer:
         raise ValueError(answer["error"])
     return answer

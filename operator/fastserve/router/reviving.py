@@ -1,8 +1,8 @@
 """When the own Triton is to be started anew, because nothing else brings it back. Pure.
 
 A dead engine is unloaded and loaded, and a dead Triton is started by whoever keeps it. What is left is what
-does not end: a server that answers nothing, and an engine that is frozen, for which Triton's unload would
-wait for ever.
+does not end: a server that answers nothing, and an engine for which Triton's unload would wait for ever: a
+frozen one, or a dead one that Triton still waits for an answer from.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ LOADING_SECONDS = 10.0
 """The same of one that is being loaded."""
 UNLOADING_SECONDS = 30.0
 """An unload of which no engine tells: its ranks have three seconds to end, a user's model has this."""
+DEAD_SECONDS = 1.0
+"""An unload of an engine that was dead before: there is nobody to wait for."""
 SHORTEST_PAUSE_SECONDS = 10.0
 
 
@@ -36,11 +38,15 @@ class Reason(StrEnum):
 
 
 class Word(StrEnum):
-    """What an engine's socket says: a report, nothing, or that nobody is there."""
+    """What an engine's socket says: a report, nothing, or that nobody is there; and that it had died."""
 
     REPORT = "Report"
     NOTHING = "Nothing"
     NOBODY = "Nobody"
+    DEAD = "Dead"
+    """Nobody was there already when Triton called the model READY."""
+    NONE = "None"
+    """A user's own model has no engine that could say anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +109,24 @@ def stall_of(before: Stall | None, words: dict[str, tuple[str, Word]], now: floa
     return Stall(before.since if before is not None and same else now, state, word)
 
 
+def mourned(words: dict[str, tuple[str, Word]], dead: frozenset[str]) -> dict[str, tuple[str, Word]]:
+    """The words, of those whom nobody answers for whether they had died before their unload; `dead` are those
+    of the look before, and those that Triton called dead."""
+    return {name: (state, _mourned(state, word, died=name in dead)) for name, (state, word) in words.items()}
+
+
+def _mourned(state: str, word: Word, *, died: bool) -> Word:
+    if word is Word.NOBODY:
+        return Word.DEAD if died or state == "READY" else word
+    return Word.DEAD if word is Word.NONE and died else word
+
+
 def patience(state: str, word: Word) -> float:
     """Seconds that a model may be in such a state; without end where others bring it back."""
     if word is Word.NOTHING and state in HELD:
         return LOADING_SECONDS if state == "LOADING" else ENGINE_SECONDS
-    if word is Word.NOBODY and state == "UNLOADING":
+    if word is Word.DEAD and state == "UNLOADING":
+        return DEAD_SECONDS
+    if word in (Word.NOBODY, Word.NONE) and state == "UNLOADING":
         return UNLOADING_SECONDS
     return float("inf")

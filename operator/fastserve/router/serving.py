@@ -24,8 +24,9 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
-from fastserve.router.triton import TritonInference
-from fastserve.router.versions.tallying import Tally
+from fastserve.router.tracing import current
+from fastserve.router.triton import Question, TritonInference
+from fastserve.router.versions.tallying import VersionTallies
 from fastserve.router.versions.trial import Serving, Trial
 
 PROBE_TEXT = b"ready?"
@@ -58,8 +59,7 @@ class OwnReplica:
         """A version that gets a part of the requests."""
         self.away = ""
         """Why no new requests are to come although something serves."""
-        self.tallies: dict[str, Tally] = {}
-        """By the name in Triton."""
+        self.tallies = VersionTallies()
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
@@ -95,7 +95,7 @@ class OwnReplica:
         self.current, self.trial, self.away = serving, None, ""
         if serving is not None:
             self.conduct = Conduct()
-            self.tally(serving.name)
+            self.tallies.serves(serving.name)
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
@@ -106,16 +106,14 @@ class OwnReplica:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
 
-    def tally(self, name: str) -> Tally:
-        """What was counted of a version since it was loaded."""
-        found = self.tallies.get(name)
-        if found is None:
-            found = self.tallies[name] = Tally()
-        return found
-
     def silence(self, now: float) -> float:
         """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""
         return self._triton.pulse.silence(now)
+
+    @property
+    def dead(self) -> set[str]:
+        """Models in Triton that are dead by its own word."""
+        return self._triton.dead
 
     def give_up(self, why: str) -> None:
         """Triton or its engine is dead or frozen: who waits for it is sent elsewhere at once."""
@@ -153,7 +151,7 @@ class OwnReplica:
 
     async def prove(self, serving: Serving, texts: Sequence[bytes] = (PROBE_TEXT,)) -> Scores:
         """One real inference of a version that does not serve yet. Raises BackendError."""
-        return await self._triton.aside(serving.name, texts, serving.output, PROVE_SECONDS)
+        return await self._triton.aside(Question(serving.name, texts, serving.output), PROVE_SECONDS)
 
     def _usable(self, trial: Trial | None = None) -> Serving:
         """The version for a request that was let in. One that was let in before this router left the pool
@@ -184,6 +182,9 @@ class OwnReplica:
 
     async def _after_trial(self, call: MemberCall, error: BackendError) -> MemberOutput:
         """By the stable version; what was the end of both is not asked anywhere else."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(error, BackendTimeout) and not self.gate.has_time(now, call.deadline):
+            raise error
         if not isinstance(error, BackendLost):
             return await self._whole(call)
         call.fate.lost(again=False)
@@ -204,7 +205,7 @@ class OwnReplica:
         chunks = [call.texts[i : i + size] for i in range(0, len(call.texts), size)]
         parts = await self._in_turn([self._one(chunk, call, trial) for chunk in chunks])
         if any(part.labels != parts[0].labels for part in parts):
-            raise BackendAway(f"{self.member} changed its version while it answered")
+            raise BackendUnavailable(f"{self.member} changed its version while it answered")
         scores = np.concatenate([part.scores for part in parts])
         return MemberOutput(parts[0].labels, scores, parts[0].version, max(part.waited for part in parts))
 
@@ -235,7 +236,8 @@ class OwnReplica:
         loop, gate, waited = asyncio.get_running_loop(), self.gate, 0.0
         start = loop.time()
         if not gate.take(start, call.deadline):
-            waited = await gate.wait(call.caller, call.deadline)
+            with current().part("queue"):
+                waited = await gate.wait(call.caller, call.deadline)
             start = loop.time()
         self._metrics.queue.observe(waited)
         gate.sample(start, waited)
@@ -250,27 +252,42 @@ class OwnReplica:
         name, end = serving.name, End.ABANDONED
         self.by_version[name] += 1
         try:
-            scores = await self._triton.infer(name, texts, serving.output, call.deadline - start)
+            question = Question(name, texts, serving.output, call.request_id)
+            scores = await self._triton.infer(question, call.deadline - start)
             end = End.ANSWERED
         except BackendError as error:
-            end = End.LATE if isinstance(error, (BackendTimeout, BackendOverloaded)) else End.FAILED
-            if end is End.FAILED:
-                self.tally(name).fail()
-            if tried is not None and end is not End.LATE:
+            event = _event_of(error)
+            end = End.LATE if event is Event.LATE else End.FAILED
+            failed = self._failed(name, error, loop.time() - start, inside)
+            if tried is None or end is End.LATE:
+                self.note(event)
+            if tried is not None and failed:
                 raise _FailedOnTrial(error) from error
-            self.note(_event_of(error))
             raise
         finally:
             now = loop.time()
             gate.leave(start, now, inside, end)
             self.by_version[name] -= 1
         self._inference.observe(now - start)
-        self.tally(name).answer(now, now - start)
+        self.tallies.of(name).answer(now, now - start)
         if tried is None:
             self._answered(now)
         else:
             tried.failures = 0
         return MemberOutput(serving.labels, scores, serving.version, waited)
+
+    def _failed(self, name: str, error: BackendError, seconds: float, inside: int) -> bool:
+        """Whether the version is to blame, after `seconds` with so many others `inside`; counts it if so. A
+        deadline that an inference needs says something of it, a shorter one is the caller's own doing."""
+        tally = self.tallies.of(name)
+        if _event_of(error) is not Event.LATE:
+            tally.fail()
+            return True
+        if not isinstance(error, BackendTimeout) or not self.gate.tells(seconds, inside):
+            return False
+        failed = self.tallies.enough(name, seconds)
+        tally.late(asyncio.get_running_loop().time(), seconds, failed=failed)
+        return failed
 
     def _count_shed(self, why: Shed, priority: Priority) -> None:
         self._metrics.sheds(self.member, why, priority.name.lower()).inc()

@@ -113,9 +113,9 @@ class AdminDoor:
 
     def _judge_own(self, sidecar: Sidecar) -> tuple[bool, str]:
         own = self._pool.own
-        target = sidecar.drive.target
+        target = sidecar.known.drive.target
         if own is None or own.current is None:
-            failure = sidecar.book.failure
+            failure = sidecar.known.book.failure
             why = f"{failure.reason}: {failure.message}" if failure else sidecar.because
             reviver = self._parts.reviver
             return False, f"{why}; {reviver.because}" if reviver is not None and reviver.because else why
@@ -173,7 +173,7 @@ class AdminDoor:
             prototypes=counts,
             prototype_keys=self._parts.prototypes.keys,
             requests=self._parts.door.requests,
-            triton_live=self._sidecar.live if self._sidecar else False,
+            triton_live=self._sidecar.known.live if self._sidecar else False,
             triton_restarts=self._parts.reviver.restarts if self._parts.reviver is not None else 0,
             model=self._model(),
             versions=versions_of(self._sidecar, self._pool.own, now) if self._sidecar else (),
@@ -205,23 +205,23 @@ class AdminDoor:
     def _model(self) -> ModelState | None:
         """What serves, or else the target; `load` is always the target's."""
         sidecar, own = self._sidecar, self._pool.own
-        target = sidecar.drive.target if sidecar else None
+        target = sidecar.known.drive.target if sidecar else None
         if sidecar is None or own is None or target is None:
             return None
-        shown, report, reviver = own.current, sidecar.report, self._parts.reviver
+        shown, report, reviver = own.current, sidecar.known.report, self._parts.reviver
         ranks = tuple(RankState(**vars(rank)) for rank in report.ranks) if report else ()
         return ModelState(
             name=shown.name if shown else target.model_name,
             digest=shown.digest if shown else target.digest,
             version=shown.version if shown else target.version,
             target_digest=target.digest,
-            load=sidecar.progress(target),
+            load=sidecar.known.progress(target),
             # A router that found its Triton loaded did not measure; the engine did.
-            load_seconds=sidecar.book.load_seconds.get(
+            load_seconds=sidecar.known.book.load_seconds.get(
                 target.model_name, report.load_seconds if report else 0.0
             ),
             labels=own.labels,
             ranks=ranks,
             restarts=report.restarts if report else 0,
-            last_failure=sidecar.failure or (reviver.last if reviver is not None else None),
+            last_failure=sidecar.known.failure or (reviver.last if reviver is not None else None),
         )

@@ -13,23 +13,23 @@ def versions_of(sidecar: Sidecar, own: OwnReplica | None, now: float) -> tuple[V
     if own is None:
         return ()
     told: dict[str, VersionState] = {}
-    for serving in sidecar.book.proved.values():
+    for serving in sidecar.known.book.proved.values():
         told[serving.digest] = _loaded(sidecar, own, serving, now)
-    for target in (sidecar.drive.target, sidecar.drive.stable):
+    for target in (sidecar.known.drive.target, sidecar.known.drive.stable):
         if target is not None and target.digest not in told:
             told[target.digest] = _coming(sidecar, target)
-    member = sidecar.member
-    given_up = sidecar.course.failed(member.rollout) if member and member.rollout else None
+    member = sidecar.known.member
+    given_up = sidecar.known.course.failed(member.rollout) if member and member.rollout else None
     if given_up is not None:
         told[given_up.target.digest] = _failed(given_up)
     return tuple(told.values())
 
 
 def _loaded(sidecar: Sidecar, own: OwnReplica, serving: Serving, now: float) -> VersionState:
-    share, tally = share_of(own, serving.name), own.tally(serving.name)
+    share, tally = share_of(own, serving.name), own.tallies.of(serving.name)
     p50, p95 = tally.quantiles(now)
-    rollout, target = sidecar.drive.rollout, sidecar.drive.target
-    report = sidecar.report if target is not None and target.digest == serving.digest else None
+    rollout, target = sidecar.known.drive.rollout, sidecar.known.drive.target
+    report = sidecar.known.report if target is not None and target.digest == serving.digest else None
     return VersionState(
         digest=serving.digest,
         version=serving.version,
@@ -41,7 +41,7 @@ def _loaded(sidecar: Sidecar, own: OwnReplica, serving: Serving, now: float) -> 
         failures=tally.failures,
         inference_p50_seconds=p50,
         inference_p95_seconds=p95,
-        agreement=sidecar.course.agreement.get(serving.digest),
+        agreement=sidecar.known.course.agreement.get(serving.digest),
         memory_bytes=sum(rank.memory_bytes for rank in report.ranks) if report else 0,
     )
 
@@ -56,12 +56,12 @@ def share_of(own: OwnReplica, name: str) -> float:
 
 
 def _coming(sidecar: Sidecar, target: Target) -> VersionState:
-    rollout, book = sidecar.drive.rollout, sidecar.book
+    rollout, book = sidecar.known.drive.rollout, sidecar.known.book
     about = book.is_about(target)
     return VersionState(
         digest=target.digest,
         version=target.version,
-        phase=sidecar.progress(target).phase if about else "Pending",
+        phase=sidecar.known.progress(target).phase if about else "Pending",
         generation=rollout.generation if rollout and rollout.candidate.digest == target.digest else 0,
         failed_loads=book.failures if about else 0,
         active=False,

@@ -13,6 +13,8 @@ import msgspec
 import tritonclient.grpc.aio as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from fastserve import errors
+from fastserve.api.versions import DEFINITE, LOAD_FAILED
 from fastserve.errors import (
     BackendError,
     BackendLost,
@@ -20,9 +22,13 @@ from fastserve.errors import (
     BackendTimeout,
     BackendUnavailable,
     EngineError,
+    FastServeError,
+    StubDead,
 )
+from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
+from fastserve.router.tracing import NOTHING, Step, current
 from fastserve.router.upstream import Upstream
 
 CONTROL_SECONDS = 2.0
@@ -35,8 +41,11 @@ RECONNECT = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 """Left to itself, gRPC looks for a Triton that was away for long only every two minutes."""
+_errors = ForeignReader(dict[str, object])
 _REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
-_WRAPPERS = frozenset({"TritonModelException", "InvalidArgument", "InternalError", "RuntimeError"})
+_TREE = (one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, FastServeError))
+_OWN_REASONS = DEFINITE | {one.reason for one in _TREE}
+"""What our engine can say. Any other word is the name of an exception in somebody's code."""
 
 
 class LoadFailed(EngineError):
@@ -112,11 +121,24 @@ def load_failure(text: str) -> LoadFailed:
     """The engine's ``Reason: sentence`` in what Triton wraps around it."""
     for found in _REASON.finditer(text):
         reason, sentence = found["reason"], found["text"].strip()
-        while (inner := _REASON.match(sentence)) and reason in _WRAPPERS:
+        while (inner := _REASON.match(sentence)) and reason not in _OWN_REASONS:
             reason, sentence = inner["reason"], inner["text"].strip()
-        if reason not in _WRAPPERS:
+        if reason in _OWN_REASONS:
             return LoadFailed(reason, sentence)
-    return LoadFailed("LoadFailed", text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
+    return LoadFailed(LOAD_FAILED, text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a model of Triton is asked: the `output` of n texts. `request_id` is the request's at the door."""
+
+    model: str
+    texts: Sequence[bytes]
+    output: str
+    request_id: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"/v2/models/{self.model}/infer"
 
 
 class TritonInference:
@@ -124,16 +146,20 @@ class TritonInference:
 
     def __init__(self, address: str) -> None:
         self.pulse = Pulse()
+        self.dead: set[str] = set()
+        """Models whose process is dead by Triton's own word; whoever loads one anew takes it out."""
+        self._base = f"http://{address}"
         self._upstream = Upstream(address)
         self._beside = Upstream(address)
 
-    async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+    async def infer(self, question: Question, seconds: float) -> Scores:
         """Scores, float32 [n, L], of n texts. Raises BackendError and its children."""
         clock, pulse = asyncio.get_running_loop().time, self.pulse
         start = clock()
         pulse.begin(start)
         try:
-            scores = await _infer(self._upstream, (model, texts, output), seconds)
+            with current().call(self._base, question.path, question.model) as step:
+                scores = await self._ask(self._upstream, question, seconds, step)
         except BaseException:
             pulse.failed()
             raise
@@ -141,9 +167,9 @@ class TritonInference:
         pulse.answered(end, end - start)
         return scores
 
-    async def aside(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+    async def aside(self, question: Question, seconds: float) -> Scores:
         """As infer, of what is none of the requests': it is not counted, and not broken off with them."""
-        return await _infer(self._beside, (model, texts, output), seconds)
+        return await self._ask(self._beside, question, seconds, NOTHING)
 
     async def live(self, seconds: float) -> bool:
         """Whether the server says in time that it is live; its models may be dead all the same. Raises
@@ -152,6 +178,13 @@ class TritonInference:
             return (await self._beside.get("/v2/health/live", seconds)).status == 200
         except BackendTimeout:
             return False
+
+    async def _ask(self, upstream: Upstream, question: Question, seconds: float, step: Step) -> Scores:
+        try:
+            return await _infer(upstream, question, seconds, step)
+        except StubDead:
+            self.dead.add(question.model)
+            raise
 
     def break_off(self, why: str) -> None:
         """End the requests' inferences that are under way with BackendLost."""
@@ -162,29 +195,32 @@ class TritonInference:
         self._beside.close()
 
 
-async def _infer(upstream: Upstream, what: tuple[str, Sequence[bytes], str], seconds: float) -> Scores:
-    model, texts, output = what
-    lines, body = infer_body(texts, (len(texts), 1), (output,))
-    reply = await upstream.post(f"/v2/models/{model}/infer", lines, body, seconds)
+async def _infer(upstream: Upstream, question: Question, seconds: float, step: Step) -> Scores:
+    count, request_id = len(question.texts), question.request_id
+    lines, body = infer_body(question.texts, (count, 1), (question.output,), request_id)
+    reply = await upstream.post(question.path, lines + step.triton_lines, body, seconds)
+    step.answered(reply.status)
     if reply.status != 200:
         raise triton_error(reply.status, reply.body)
-    result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH))
-    if len(result.scores) != len(texts):
-        raise BackendError(f"Triton answered {len(result.scores)} rows for {len(texts)} texts")
+    result = read_answer(reply.body, reply.headers.get(HEADER_LENGTH), request_id)
+    if len(result.scores) != count:
+        raise BackendError(f"Triton answered {len(result.scores)} rows for {count} texts")
     return result.scores
 
 
 def triton_error(status: int, body: bytes) -> BackendError:
     """What Triton's answer means, for who waits and for the model's health."""
     try:
-        text = str(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+        text = str(_errors.read(body)["error"])
+    except (Unreadable, KeyError):
         text = body[:200].decode("latin-1")
     if "exceeds maximum queue size" in text.lower():
         return BackendOverloaded(text)
     if "timeout expired" in text.lower():
         return BackendTimeout(text)
-    if "RankDied: " in text or ("tub process" in text and "is not healthy" in text):
+    if "tub process" in text and "is not healthy" in text:
+        return StubDead(text)
+    if "RankDied: " in text:
         return BackendLost(text)
     if status in (404, 503) or "unknown model" in text:
         return BackendUnavailable(text)

@@ -2,7 +2,6 @@
 and says when it is dead, so that who waits for it is sent elsewhere at once."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.pulse import BUSY_SECONDS, SHORTEST_SECONDS, Pulse, Signs, is_silent
 from fastserve.router.serving import PROBE_TEXT, OwnReplica
+from fastserve.router.triton import Question
 from fastserve.router.versions.trial import Serving
 
 TICK_SECONDS = 0.1
@@ -29,7 +29,7 @@ class Watched(Protocol):
     @property
     def pulse(self) -> Pulse: ...
 
-    async def aside(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> Scores:
+    async def aside(self, question: Question, seconds: float) -> Scores:
         """An inference that is none of the requests'. Raises BackendError."""
         ...
 
@@ -116,7 +116,7 @@ class Vigil:
         start = loop.time()
         event, outcome, was_ready = Event.ANSWERED, "answered", self._replica.ready
         try:
-            await self._triton.aside(serving.name, (PROBE_TEXT,), serving.output, seconds)
+            await self._triton.aside(Question(serving.name, (PROBE_TEXT,), serving.output), seconds)
         except BackendOverloaded:
             event, outcome = Event.LATE, "overloaded"
         except BackendTimeout:

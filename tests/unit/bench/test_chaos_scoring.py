@@ -16,6 +16,7 @@ from chaos.scoring import (
     Whole,
     death_trials,
     illness_trials,
+    lost_before,
     p99,
     p99_ratio,
     row,
@@ -23,7 +24,7 @@ from chaos.scoring import (
 )
 
 A, B, NEIGHBOUR = 0, 1, 7
-SWAP = Swap(10.0, 12.0, A, B, frozenset({A, B}))
+SWAP = Swap(10.0, 12.0, A, B, B, frozenset({A, B}))
 NOBODY: frozenset[int] = frozenset()
 
 
@@ -72,7 +73,7 @@ def test_the_old_version_after_the_end_is_wrong_however_it_was_exchanged() -> No
 
 
 def test_a_version_that_was_never_to_answer_is_wrong() -> None:
-    refused = Swap(10.0, 12.0, A, A, frozenset({A}))
+    refused = Swap(10.0, 12.0, A, A, None, frozenset({A}))
     assert judged(steady(8, 20, A), refused) == ()
     assert judged([*steady(8, 20, A), sent(11.0, B)], refused) == ("wrong version",)
 
@@ -90,8 +91,22 @@ def test_an_exchange_that_ends_in_nothing_is_told() -> None:
     assert "neither version" in judged(GOOD, replace(SWAP, after=None))
 
 
+def test_an_exchange_that_never_came_about_is_told() -> None:
+    assert judged(steady(8, 20, A), replace(SWAP, after=A)) == ("not exchanged",)
+
+
+def test_what_is_lost_before_the_first_fault_is_told() -> None:
+    records = [sent(8.5, NO_VERSION, status=503), *GOOD]
+    assert lost_before(records, SWAP.asked) == ("lost before",)
+    assert lost_before(GOOD, SWAP.asked) == ()
+
+
+def test_a_version_that_cannot_be_is_to_be_refused_in_time() -> None:
+    assert judged(GOOD, replace(SWAP, told=False)) == ("not refused",)
+
+
 def test_requests_belong_to_the_exchange_they_were_due_in() -> None:
-    swaps = [SWAP, Swap(20.0, 22.0, B, A, frozenset({A, B}))]
+    swaps = [SWAP, Swap(20.0, 22.0, B, A, A, frozenset({A, B}))]
     records = [*GOOD, *steady(20, 21, B), sent(20.5, NO_VERSION, status=503), *steady(21, 25, A)]
     first, second = swap_trials(sorted(records, key=lambda one: one.due), swaps, NOBODY)
     assert (first.short, second.short) == ((), ("lost",))
@@ -116,7 +131,7 @@ DEATH = Death(10.0, 10.5, 12.0, A, 1.0)
 
 
 def death(records: Sequence[Sent], what: Death = DEATH) -> Trial:
-    (trial,) = death_trials(sorted(records, key=lambda one: one.due), [what])
+    (trial,) = death_trials(sorted(records, key=lambda one: one.due), [what], frozenset({NEIGHBOUR}))
     return trial
 
 
@@ -125,6 +140,12 @@ def test_as_many_may_fail_as_were_in_flight() -> None:
     records = [*steady(8, 10, A), in_flight, *steady(12, 20, A)]
     assert death(records).short == ()
     assert death([*records, sent(10.2, NO_VERSION, status=503)]).short == ("lost",)
+    answered = [sent(9.99 + 1e-4 * n, A, seconds=0.1) for n in range(3)]
+    assert death([*records, *answered, sent(10.2, NO_VERSION, status=503)]).short == ("lost",)
+
+
+def test_a_version_that_should_not_be_there_is_wrong_after_a_death() -> None:
+    assert death([*steady(8, 10, A), sent(11.0, B), *steady(12, 20, A)]).short == ("wrong version",)
 
 
 def test_recovery_is_when_its_own_version_answers_again_and_not_its_neighbour() -> None:

@@ -150,7 +150,7 @@ def settled(history: list[Step]) -> PretendCluster:
 
 
 @given(histories)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_happened_it_comes_to_rest_and_then_nothing_is_written(history: list[Step]) -> None:
     cluster = settled(history)
     before = copy.deepcopy((cluster.children, cluster.sub_models, cluster.pool))
@@ -159,7 +159,7 @@ def test_whatever_happened_it_comes_to_rest_and_then_nothing_is_written(history:
 
 
 @given(histories, st.lists(st.sampled_from(sorted(NAMES)), unique=True))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_there_in_the_end_depends_on_the_end_alone(history: list[Step], deleted: list[str]) -> None:
     ending = [shape_pool({}), *(drop(name) for name in NAMES), *(put(name, {}, 3) for name in deleted)]
     cluster, fresh = settled([*history, *ending]), settled(ending)
@@ -172,7 +172,7 @@ def test_what_is_there_in_the_end_depends_on_the_end_alone(history: list[Step], 
 
 
 @given(histories, st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_in_which_things_are_read_does_not_matter(history: list[Step], chance: Any) -> None:
     cluster = PretendCluster(pool=None)
     for step in history:
@@ -197,7 +197,7 @@ def told(observed: Observed, plan: ObjectPlan) -> list[Any]:
 
 
 @given(histories, st.sampled_from(["none", "other controller", "another pool's"]), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nothing_is_touched_that_is_not_controlled_by_this_pool_or_its_sub_models(
     history: list[Step], whose: str, choice: int
 ) -> None:
@@ -231,7 +231,7 @@ def test_nothing_is_touched_that_is_not_controlled_by_this_pool_or_its_sub_model
 
 
 @given(st.lists(st.sampled_from(GOOD), min_size=1, max_size=3), st.sampled_from(BAD))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_bad_member_never_changes_a_neighbours_objects(
     good: list[dict[str, Any]], bad: dict[str, Any]
 ) -> None:
@@ -243,7 +243,7 @@ def test_a_bad_member_never_changes_a_neighbours_objects(
 
 
 @given(histories)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_plan_leaves_what_was_observed_as_it_was(history: list[Step]) -> None:
     cluster = PretendCluster(pool=None)
     for step in history:
@@ -255,7 +255,7 @@ def test_a_plan_leaves_what_was_observed_as_it_was(history: list[Step]) -> None:
 
 
 @given(histories)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_stand_by_router_never_goes_before_its_successor_is_there(history: list[Step]) -> None:
     cluster = settled([*history, shape_pool({})])
     cluster.pool = pool_manifest(generation=99, router={"podTemplate": {"labels": {"is": "new"}}})

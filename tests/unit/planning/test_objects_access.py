@@ -1,6 +1,7 @@
 """Keys and certificates in the objects: who mounts them, what they change, what stays as it was."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from fastserve.planning.objects.template import (
 from fastserve.planning.routes import route_table
 from make import pool, sub_model
 from pod_security import violations
+from pretend_cluster import PretendCluster, pool_manifest, sub_model_manifest
 
 SETTINGS = ObjectSettings(ImageSet("router:1", "triton:1"))
 ALL = {"auth": {"secretName": "keys"}, "tls": {"secretName": "cert", "clientCaSecretName": "callers"}}
@@ -73,6 +75,32 @@ def test_a_pool_without_keeps_its_revision_and_one_with_has_its_own() -> None:
         assert len({revision(one) for one in (plain, guarded, pool(router=ALL))}) == 3
 
 
+def test_tracing_is_told_in_the_table_and_rolls_no_pod() -> None:
+    tracing = {"endpoint": "http://collector:4318", "samplingRatio": "0.5"}
+    plain, traced = pool(), pool(router={"tracing": tracing})
+    assert standby_revision(plain) == standby_revision(traced)
+    assert member_revision(plain, sub_model("sport")) == member_revision(traced, sub_model("sport"))
+    assert route_table(plain, []).tracing is None
+    assert route_table(traced, []).tracing == traced.spec.router.tracing
+
+
+@pytest.mark.parametrize(
+    "tracing",
+    [
+        {},
+        {"endpoint": "collector:4318"},
+        {"endpoint": "http://user:word@collector:4318"},
+        {"endpoint": "http://collector:4318?key=word"},
+        {"endpoint": "http://collector:4318\r\nx: y"},
+        {"endpoint": "http://collector:4318", "samplingRatio": "1.5"},
+        {"endpoint": "http://collector:4318", "samplingRatio": 0.5},
+    ],
+)
+def test_a_collector_that_cannot_be_is_refused(tracing: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tracing"):
+        pool(router={"tracing": tracing})
+
+
 def test_the_table_tells_of_the_operators_key_nothing_but_its_digest() -> None:
     guarded, seed = pool(router={"auth": ALL["auth"], "audit": True}), b"seed"
     key = state_key(seed, f"{guarded.metadata.namespace}/{guarded.metadata.name}")
@@ -86,3 +114,13 @@ def test_the_table_tells_of_the_operators_key_nothing_but_its_digest() -> None:
 def test_the_service_says_what_the_door_speaks() -> None:
     for made, spoken in ((pool(), "http"), (pool(router={"tls": ALL["tls"]}), "https")):
         assert pool_service(made)["spec"]["ports"][0]["appProtocol"] == spoken
+
+
+def test_another_operator_that_routers_do_not_know_yet_changes_no_condition() -> None:
+    cluster = PretendCluster(pool_manifest(router=ALL)).add(sub_model_manifest("sport"))
+    cluster.settle(replace(SETTINGS, state_seed=b"one"))
+    before = cluster.statuses()
+    cluster.states = {}
+    cluster.look(replace(SETTINGS, state_seed=b"another"))
+    assert cluster.statuses() == before
+    assert before["news"]["Ready"].startswith("True ")

@@ -31,7 +31,7 @@ from pod_security import violations
 SETTINGS = ObjectSettings(ImageSet("router:1", "triton:1", pull_secrets=("registry",)))
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
-some = settings(max_examples=40, deadline=None)
+some = settings(max_examples=40)
 
 
 def name_of(entry: dict[str, str]) -> str:

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fastserve.api.meta import LoadProgress
-from fastserve.api.state import ModelState, RouterState
 from fastserve.planning.versions.deciding import next_member
-from fastserve.planning.versions.words import Asked, Heard, Phase
+from fastserve.planning.versions.words import Asked, Phase
 from pretend_versions import START, PretendPool, PretendRouter, failed, heard, member, policy, told
 
 PLAIN = policy()
@@ -236,30 +234,26 @@ def test_where_nobody_runs_versions_are_exchanged_at_once() -> None:
     served = pool(1)
     served.routers = []
     served.ask("b")
+    served.asked = replace(served.asked, replicas=0)
     assert served.look().member.target.version == "b"
 
 
-def test_a_version_that_needs_new_pods_comes_with_them() -> None:
-    served = pool(2)
+def test_where_pods_are_only_not_there_yet_the_version_that_is_known_to_be_good_stays() -> None:
+    served = pool(1)
+    served.run(3)
+    served.routers = []
     served.ask("b")
-    served.asked = replace(served.asked, at_once=True)
-    assert served.look().member.target.version == "b"
+    served.asked = replace(served.asked, replicas=1)
+    decision = served.look()
+    assert (decision.phase, decision.member.target.version) == (Phase.WAITING, "a")
 
 
 def test_a_rollout_that_began_is_not_cut_short_by_new_pods() -> None:
     served = pool(2, CANARY)
     served.ask("b")
     served.look()
-    served.asked = replace(served.asked, at_once=True)
+    served.asked = replace(served.asked, new_pods=True)
     assert served.look().phase is Phase.CANARY
-
-
-def test_routers_of_an_older_fastserve_exchange_at_once() -> None:
-    model = ModelState(name="world-aaaa", digest="a" * 64, version="a", load=LoadProgress(phase="Loaded"))
-    old = RouterState(pool="news", instance="r0", ready=True, because="", model=model)
-    asked = Asked(member("b", 2), PLAIN, 1)
-    decision = next_member(member("a"), asked, [Heard("r0", old, ready=True)], START)
-    assert decision.member.target.version == "b"
 
 
 def test_an_edit_that_routers_need_not_know_of_changes_nothing_for_them() -> None:

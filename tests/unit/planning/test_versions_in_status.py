@@ -118,12 +118,27 @@ def test_who_decides_next_goes_on_from_the_table() -> None:
 
 
 def test_a_version_that_comes_with_new_pods_is_no_hot_swap() -> None:
+    cluster = serving()
+    spec = cluster.sub_models["sport"]["spec"]
+    cluster.ask("v2")
+    spec["gpu"] = {"count": 1}
+    cluster.pass_time(1)
+    assert cluster.member.target.version == "v2"
+    cluster.pass_time(10)
+    assert cluster.member.rollout is None
+    assert not [one for one in cluster.told if one.startswith("HotSwap")]
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+def test_a_version_that_is_asked_for_with_new_pods_follows_them() -> None:
     cluster = serving().ask("v2")
     cluster.sub_models["sport"]["spec"]["podTemplate"] = {"labels": {"team": "red"}}
-    cluster.pass_time(1)
+    cluster.look()
+    assert cluster.member.target.version == "v1"
+    assert cluster.statuses()["sport"]["Progressing"].startswith("True ")
+    cluster.pass_time(20)
     assert (cluster.member.target.version, cluster.member.rollout) == ("v2", None)
-    cluster.pass_time(10)
-    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+    assert "HotSwapPromoted" in [one.split(":")[0] for one in cluster.told]
 
 
 def test_the_pool_names_both_versions_of_its_member() -> None:
@@ -139,3 +154,16 @@ def test_a_sub_model_at_zero_takes_its_new_version_at_once() -> None:
     cluster.sub_models["sport"]["spec"]["replicas"] = 0
     cluster.ask("v1").pass_time(3).ask("v2").pass_time(3)
     assert (cluster.member.target.version, cluster.member.rollout) == ("v2", None)
+
+
+def test_a_version_that_its_user_did_not_name_is_told_as_one_hot_swap() -> None:
+    cluster = serving(replicas=3)
+    model = cluster.sub_models["sport"]["spec"]["model"]
+    model.pop("version", None)
+    cluster.pass_time(20)
+    cluster.told.clear()
+    model["storageUri"] = "s3://models/another"
+    cluster.sub_models["sport"]["metadata"]["generation"] += 1
+    cluster.pass_time(30)
+    told = [one for one in cluster.told if one.startswith("HotSwap")]
+    assert told == ["HotSwapStarted", "HotSwapPromoted"]

@@ -1,12 +1,10 @@
-"""Versions and generations where a SubModel was made anew, its routers are old ones, or pods come anew."""
+"""Versions and generations where a SubModel was made anew, or pods come anew."""
 
 from dataclasses import replace
 
-from fastserve.api.meta import LoadProgress
 from fastserve.api.routes import Refused
-from fastserve.api.state import ModelState, RouterState
 from fastserve.planning.versions.deciding import next_member
-from fastserve.planning.versions.words import Heard, Phase
+from fastserve.planning.versions.words import Phase
 from pretend_versions import START, PretendPool, PretendRouter, heard, member, policy, told
 
 PLAIN = policy()
@@ -51,24 +49,10 @@ def test_a_sub_model_that_is_made_anew_in_a_rollout_ends_it() -> None:
     assert served.table == before
 
 
-def test_an_old_router_that_was_still_loading_is_not_waited_for_when_it_is_heard() -> None:
-    """A router that knows no rollouts never loads a candidate, however long it is named for one."""
-    served = pool()
-    model = ModelState(name="world-aaaa", digest="a" * 64, version="a", load=LoadProgress(phase="Loading"))
-    loading = RouterState(pool="news", instance="r0", ready=False, because="", model=model)
-    served.ask("b")
-    begun = next_member(served.table, served.asked, [Heard("r0", loading, ready=False)], START)
-    assert begun.member.rollout is not None
-    loaded = model.model_copy(update={"load": LoadProgress(phase="Loaded")})
-    answers = loading.model_copy(update={"ready": True, "model": loaded})
-    decision = next_member(begun.member, served.asked, [Heard("r0", answers, ready=True)], START)
-    assert (decision.member.target.version, decision.member.rollout) == ("b", None)
-
-
 def test_new_pods_that_hold_the_stable_version_do_not_end_a_pause() -> None:
     served = pool()
     served.ask("b", paused=True)
-    served.asked = replace(served.asked, at_once=True)
+    served.asked = replace(served.asked, new_pods=True)
     decision = served.look()
     assert decision.phase is Phase.PAUSED
     assert decision.member.target.version == "a"
@@ -82,9 +66,9 @@ def test_new_pods_that_cannot_hold_the_stable_version_take_the_new_one_although_
     wanted = served.asked.wanted
     engine = wanted.target.engine.model_copy(update={"devices": ("cuda:0", "cuda:1")})
     wanted = wanted.model_copy(update={"target": wanted.target.model_copy(update={"engine": engine})})
-    served.asked = replace(served.asked, wanted=wanted, at_once=True)
+    served.asked = replace(served.asked, wanted=wanted, new_pods=True)
     decision = served.look()
-    assert (decision.member.target.version, decision.member.rollout) == ("c", None)
+    assert decision.member.target.version == "c"
 
 
 def test_a_member_of_an_older_table_is_brought_up_to_date_once() -> None:

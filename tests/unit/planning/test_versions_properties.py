@@ -85,7 +85,7 @@ def each(pool: PretendPool) -> list[tuple[Decision, Decision]]:
     return list(pairwise(decisions))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(routers, policies, moves)
 def test_every_replica_ends_at_the_stable_version_or_the_asked_one(
     replicas: tuple[PretendRouter, ...], rules: RolloutPolicy, happens: list[tuple[str, Any]]
@@ -105,7 +105,7 @@ def test_every_replica_ends_at_the_stable_version_or_the_asked_one(
         assert stable.version in router.loaded or stable.version in router.bad
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(routers, policies, moves)
 def test_no_more_exchange_at_once_than_may(
     replicas: tuple[PretendRouter, ...], rules: RolloutPolicy, happens: list[tuple[str, Any]]
@@ -123,7 +123,7 @@ def test_no_more_exchange_at_once_than_may(
         assert len(waiting) <= rules.max_unavailable
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(routers, policies, moves)
 def test_what_was_refused_is_not_named_again_at_the_same_generation(
     replicas: tuple[PretendRouter, ...], rules: RolloutPolicy, happens: list[tuple[str, Any]]
@@ -138,7 +138,7 @@ def test_what_was_refused_is_not_named_again_at_the_same_generation(
         assert _named(other.member) <= _named(one.member)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(routers, policies, moves)
 def test_the_same_observation_decides_the_same(
     replicas: tuple[PretendRouter, ...], rules: RolloutPolicy, happens: list[tuple[str, Any]]
@@ -154,7 +154,7 @@ def test_the_same_observation_decides_the_same(
         assert again.target == first.target or first.rollout is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5), policies, st.sampled_from([1.0, 5.0, 20.0]))
 def test_with_all_well_the_candidate_becomes_the_stable_version(
     count: int, rules: RolloutPolicy, load_seconds: float
@@ -169,7 +169,7 @@ def test_with_all_well_the_candidate_becomes_the_stable_version(
     assert (pool.table.target.version, pool.table.rollout, pool.table.refused) == ("b", None, ())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.lists(st.sampled_from("bcd"), min_size=1, max_size=5), st.integers(0, 12))
 def test_the_newest_version_wins(count: int, versions: list[str], between: int) -> None:
     pool = PretendPool.serving("a", [PretendRouter(f"r{number}") for number in range(count)], policy())
@@ -180,7 +180,7 @@ def test_the_newest_version_wins(count: int, versions: list[str], between: int) 
     assert pool.answers(versions[-1]) == count
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3), st.integers(1, 60), st.floats(0.3, 7))
 def test_a_canary_is_never_shorter_than_asked(count: int, seconds: int, tick: float) -> None:
     rules = policy(canary={"share": "0.25", "durationSeconds": seconds})
@@ -192,7 +192,7 @@ def test_a_canary_is_never_shorter_than_asked(count: int, seconds: int, tick: fl
     assert ended - began >= seconds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(0, 40))
 def test_a_pause_holds_whatever_happens(count: int, before: int) -> None:
     pool = PretendPool.serving("a", [PretendRouter(f"r{number}") for number in range(count)], policy())

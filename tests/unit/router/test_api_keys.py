@@ -64,7 +64,8 @@ def test_a_proof_is_for_calls_between_routers_and_no_key() -> None:
     holder = here.admit({b"x-api-key": KEY}, Role.INFER)
     proof = holder.proof.encode()
     shown = there.admit({b"x-fastserve-hop": b"1", b"x-fastserve-proof": proof}, Role.INFER)
-    assert shown == holder
+    assert (shown.name, shown.tenant, shown.roles) == (holder.name, holder.tenant, holder.roles)
+    assert (shown.passed_on, holder.passed_on) == (True, False)
     for headers in ({b"x-api-key": proof}, {b"x-fastserve-proof": proof}):
         with pytest.raises(Refusal) as refused:
             there.admit(headers, Role.INFER)
@@ -102,10 +103,28 @@ def test_the_name_of_a_key_is_the_tenant_where_no_header_tells_tenants() -> None
 
 def test_who_shows_a_key_is_no_other_tenant_by_saying_so_to_a_members_router() -> None:
     holder = guard(infer_ann=KEY).admit({b"x-api-key": KEY}, Role.INFER)
-    said = {b"x-fastserve-tenant": b"another"}
-    assert caller_on_hop(said, b"", holder).tenant == holder.tenant
-    assert caller_on_hop(said, b"x-team", holder).tenant == "another"
-    assert caller_on_hop(said).tenant == "another"
+    said = {b"x-fastserve-hop": b"1", b"x-fastserve-tenant": b"another", b"x-fastserve-priority": b"batch"}
+    assert caller_on_hop(said, b"", holder) == caller_at_door(said, b"", holder)
+    sales = said | {b"x-team": b"sales"}
+    for headers in (said, sales):
+        assert caller_on_hop(headers, b"x-team", holder) == caller_at_door(headers, b"x-team", holder)
+    assert caller_on_hop(sales, b"x-team", holder).tenant not in ("another", holder.tenant)
+
+
+@pytest.mark.parametrize("tenant_header", [b"", b"x-team"])
+@pytest.mark.parametrize("headers", [{}, {b"x-team": b"sales"}, {b"x-fastserve-priority": b"batch"}])
+def test_a_members_router_believes_a_router_that_proves_to_be_one(
+    tenant_header: bytes, headers: dict[bytes, bytes]
+) -> None:
+    gate = guard(infer_ann=KEY)
+    door = caller_at_door(headers, tenant_header, gate.admit({b"x-api-key": KEY}, Role.INFER))
+    told = dict(line.split(b": ", 1) for line in hop_lines(door).split(b"\r\n") if line)
+    told[b"x-fastserve-hop"] = b"1"
+
+    heard = caller_on_hop(told, tenant_header, gate.admit(told, Role.INFER))
+
+    assert (heard.tenant, heard.priority) == (door.tenant, door.priority)
+    assert heard.tenant != ""
 
 
 def test_a_proof_travels_on_hops_only_where_there_is_one() -> None:

@@ -1,20 +1,21 @@
 """The way of one call: who is asked, and who is asked again, in virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import repeat
 
 import pytest
 
 from fake_replicas import OUTPUT, Place
-from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
+from fastserve.errors import BackendAway, BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
 from fastserve.router.caller import ANYONE
 from fastserve.router.calling import Calling, Missed
 from fastserve.router.metrics import Metrics
 from fastserve.router.outliers import BASE_SECONDS, TRIAL_PAUSE_SECONDS, Fault
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
-from fastserve.router.replicas import MemberCall
+from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.retrying import AT_LEAST
 from virtual_time import run_in_virtual_time
 
 
@@ -27,9 +28,9 @@ def tell(story: Callable[[Calling], Awaitable[None]], *places: Place) -> None:
     run_in_virtual_time(run())
 
 
-def call(seconds: float = 5.0) -> MemberCall:
+def call(seconds: float = 5.0, text: bytes = b"text") -> MemberCall:
     deadline = asyncio.get_running_loop().time() + seconds
-    return MemberCall("m", (b"text",), deadline, "id", (), ANYONE)
+    return MemberCall("m", (text,), deadline, "id", (), ANYONE)
 
 
 def busy_first(*places: Place) -> None:
@@ -56,6 +57,23 @@ def test_another_one_is_asked_where_the_first_is_gone(error: BackendError, asked
 
     tell(story, first, second)
     assert (first.asked, second.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("error", "answered"), [(BackendAway("given up"), 300), (BackendUnavailable("gone"), AT_LEAST)]
+)
+def test_what_was_never_begun_is_asked_elsewhere_without_a_budget(error: BackendError, answered: int) -> None:
+    """Three hundred wait at one that freezes, and a fifth of what was asked lately is less."""
+    frozen, other = Place(repeat(error)), Place()
+    other.in_flight = 1000
+
+    async def story(calling: Calling) -> None:
+        said = await asyncio.gather(*(calling.call(call()) for _ in range(300)))
+        assert said.count(OUTPUT) >= answered
+        if answered < 300:
+            assert said.count(OUTPUT) < 300
+
+    tell(story, frozen, other)
 
 
 @pytest.mark.parametrize(("others", "asked"), [(0, 1), (7, 0)])
@@ -105,7 +123,7 @@ def test_a_trial_of_one_that_has_no_room_costs_nobody_an_answer() -> None:
     good.in_flight = 3
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         for _ in range(50):
             assert await calling.call(call()) is OUTPUT
@@ -118,12 +136,73 @@ def test_a_trial_that_is_never_answered_costs_one_caller_and_not_one_after_anoth
     hangs, good = Place(repeat(BackendTimeout("late")), seconds=5.0), Place()
 
     async def story(calling: Calling) -> None:
-        hangs.conduct.eject(Fault.STREAK, 0.0, None)
+        hangs.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         said = [await calling.call(call()) for _ in range(20)]
         assert said.count(OUTPUT) >= 19
 
     tell(story, hangs, good)
+
+
+@pytest.mark.parametrize(("bad", "good"), [(1, 0), (8, 8), (32, 64), (1, 4)])
+def test_texts_that_every_replica_refuses_leave_nobody_out(bad: int, good: int) -> None:
+    """One caller's bad input must not cost the others their replicas."""
+    places = [Picky() for _ in range(4)]
+
+    async def ask(calling: Calling, text: bytes) -> None:
+        said = await calling.call(call(text=text))
+        if isinstance(said, Missed):
+            await calling.once_more(said, call(text=text))
+
+    async def story(calling: Calling) -> None:
+        for _ in range(100):
+            texts = [b"bad"] * bad + [b"good"] * good
+            await asyncio.gather(*(ask(calling, text) for text in texts))
+
+    tell(story, *places)
+    assert [place.conduct.ejected for place in places] == [None] * 4
+
+
+def test_one_whose_model_fails_what_others_answer_is_left_out() -> None:
+    broken, others = Place(repeat(BackendError("EngineFailed"))), [Place() for _ in range(3)]
+
+    async def story(calling: Calling) -> None:
+        for _ in range(100):
+            said = await calling.call(call())
+            if isinstance(said, Missed):
+                await calling.once_more(said, call())
+
+    tell(story, broken, *others)
+    assert broken.conduct.ejected
+    assert broken.asked <= 20
+
+
+class Picky(Place):
+    """Refuses the text ``bad``, as its model cannot take it."""
+
+    async def infer(self, call: MemberCall) -> MemberOutput:
+        output = await super().infer(call)
+        if call.texts == (b"bad",):
+            raise BackendError("the text is bad")
+        return output
+
+
+def test_a_trial_that_ends_in_an_error_of_ours_is_over() -> None:
+    def told() -> Iterator[MemberOutput]:
+        raise RuntimeError("ours")
+        yield OUTPUT
+
+    doubted = Place(told())
+
+    async def story(calling: Calling) -> None:
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
+        await asyncio.sleep(BASE_SECONDS + 1.0)
+        with pytest.raises(RuntimeError, match="ours"):
+            await calling.call(call())
+        assert not doubted.conduct.on_trial
+        assert doubted.conduct.trial_due(asyncio.get_running_loop().time() + TRIAL_PAUSE_SECONDS)
+
+    tell(story, doubted)
 
 
 def test_no_call_is_made_more_than_twice() -> None:
@@ -165,23 +244,25 @@ def test_one_on_trial_gets_one_call_at_a_time_and_its_failure_is_nobody_s() -> N
     doubted, good = Place(repeat(BackendError("EngineFailed")), seconds=0.5), Place()
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
-        said = await asyncio.gather(*(calling.call(call()) for _ in range(10)))
-        assert said == [OUTPUT] * 10
+        for trials in (1, 2, 3):  # until it is known that what it refuses is answered by others
+            said = await asyncio.gather(*(calling.call(call()) for _ in range(10)))
+            assert said == [OUTPUT] * 10
+            assert doubted.asked == trials
+            await asyncio.sleep(TRIAL_PAUSE_SECONDS)
         assert doubted.conduct.ejected
         assert doubted.conduct.ejected.fault is Fault.TRIAL
-        assert doubted.conduct.ejected.until - asyncio.get_running_loop().time() > BASE_SECONDS
+        assert doubted.conduct.ejected.times == 2
 
     tell(story, doubted, good)
-    assert doubted.asked == 1
 
 
 def test_a_caller_that_goes_during_a_trial_leaves_room_for_the_next_one() -> None:
     doubted, good = Place(seconds=0.5), Place()
 
     async def story(calling: Calling) -> None:
-        doubted.conduct.eject(Fault.STREAK, 0.0, None)
+        doubted.conduct.eject(Fault.FAILS, 0.0, None)
         await asyncio.sleep(BASE_SECONDS + 1.0)
         gone = asyncio.create_task(calling.call(call()))
         await asyncio.sleep(0.1)

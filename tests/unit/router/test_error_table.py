@@ -12,6 +12,7 @@ from fastserve.errors import (
     BackendOverloaded,
     BackendTimeout,
     BackendUnavailable,
+    StubDead,
 )
 from fastserve.router.answers import PHRASES, STATUS, Refusal, error_answer, refusal_of
 from fastserve.router.triton import load_failure, triton_error
@@ -51,6 +52,11 @@ def test_an_error_is_answered_with(error: errors.FastServeError, status: int, re
         ),
         ("RankDied: rank 1 ended with code -9", "RankDied", "rank 1 ended with code -9"),
         ("failed to load 'm', failed to poll from model repository", "LoadFailed", "failed to load 'm'"),
+        (
+            "load failed: Internal: TritonModelException: ValueError: these weights are spoilt\n\nAt:\n;",
+            "LoadFailed",
+            "load failed: Internal: TritonModelException: ValueError: these weights are spoilt",
+        ),
         ("", "LoadFailed", "Triton gave no reason"),
     ],
 )
@@ -68,8 +74,8 @@ def test_the_reason_of_a_failed_load_is_found_in_triton_s_words(text: str, reaso
         (503, b'{"error": "Request timeout expired"}', BackendTimeout),
         (404, b'{"error": "Request for unknown model"}', BackendUnavailable),
         (503, b'{"error": "RankDied: rank 0"}', BackendLost),
-        (500, b'{"error": "message: Stub process \'m_0\' is not healthy."}', BackendLost),
-        (500, b'{"error": "message: The stub process is not healthy"}', BackendLost),
+        (500, b'{"error": "message: Stub process \'m_0\' is not healthy."}', StubDead),
+        (500, b'{"error": "message: The stub process is not healthy"}', StubDead),
         (500, b'{"error": "EngineFailed: no luck"}', BackendError),
         (500, b"not json", BackendError),
     ],

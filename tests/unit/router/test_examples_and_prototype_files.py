@@ -43,7 +43,12 @@ def test_a_uri_leads_to_the_path_that_it_was_made_of(tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(b'ok\n{"txt": "a"}', ':2: the field "text" is missing'), (b"{bad", ":1: "), (b"\xff", "not UTF-8")],
+    [
+        (b'ok\n{"txt": "a"}', ':2: the field "text" is missing'),
+        (b"{bad", ":1: "),
+        (b'{"a":' * 9999, ":1: "),
+        (b"\xff", "not UTF-8"),
+    ],
 )
 def test_a_bad_file_is_told_with_its_line(tmp_path: Path, content: bytes, fault: str) -> None:
     path = tmp_path / "examples.jsonl"

@@ -45,6 +45,14 @@ def test_unpacking_counts_on_top_of_the_archive(tmp_path) -> None:
     ]
 
 
+def test_a_line_that_is_none_of_progress_is_passed_over(tmp_path) -> None:
+    one = child(tmp_path)
+    assert told(one, Step("Fetching", 400, ARCHIVE)) == [(400, ARCHIVE)]
+    for line in (b"warning", b'{"phase":"\xff"}', b'{"more":' + b"[" * 60_000):
+        one._take(line)
+    assert (one.bytes_done, one.bytes_total) == (400, ARCHIVE)
+
+
 def test_what_lay_there_already_is_told_at_the_end(tmp_path) -> None:
     assert told(child(tmp_path), Fetched(1600, 1600, "etag", "sha256:00")) == [(1600, 1600)]
 

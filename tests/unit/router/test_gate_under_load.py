@@ -215,7 +215,7 @@ def visits(draw: st.DrawFn) -> list[tuple[float, float, float, Caller]]:
     return draw(st.lists(st.tuples(step, step.map(lambda s: s + 0.01), step, caller), max_size=40))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(visits(), st.integers(1, 3), st.integers(1, 6), st.sampled_from(list(INFERENCES)))
 def test_whoever_gives_up_at_whatever_moment_frees_the_place_and_nobody_is_told_twice(
     script: list[tuple[float, float, float, Caller]], places: int, max_waiting: int, name: str

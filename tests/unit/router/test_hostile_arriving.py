@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fastserve.router import arriving as module
 from fastserve.router.answers import STATUS, Refusal
-from fastserve.router.arriving import MAX_FRAMING_BYTES, MAX_HELD_BYTES, Arriving, Ends, Request, Room
+from fastserve.router.arriving import MAX_FRAMING_BYTES, Arriving, Ends
+from fastserve.router.holding import MAX_HELD_BYTES, Request, Room
 
 LIMIT = 1 << 20
 Outcome = tuple[list[tuple[str, str, bytes]], str]
@@ -106,7 +107,7 @@ def test_bytes_that_are_changed_make_requests_or_a_refusal(
         b"\r\nx-fastserve-hop" in data
     )
     connection.arriving.close()
-    assert connection.room.taken == sum(len(one.body) for one in connection.requests)
+    assert connection.room.taken == sum(one.held for one in connection.requests)
 
 
 def chunked(body: bytes) -> list[bytes]:

@@ -46,20 +46,56 @@ def test_five_failures_in_a_row_are_enough_and_four_are_not() -> None:
 
     fail(first, 1)
 
-    assert judge([first, second], 0.5, 0.0) == [(first, Fault.STREAK)]
+    assert judge([first, second], 0.5, 0.0) == [(first, Fault.FAILS)]
     assert ejected([first, second]) == [True, False]
 
 
-def test_half_of_its_answers_wrong_is_enough_once_there_were_five() -> None:
+def test_of_25_requests_half_are_enough_however_many_were_well_before() -> None:
     first, second = conducts(2)
-    for _ in range(2):
-        answer(first, 1)
+    answer(first, 1000)
+    for _ in range(12):
         fail(first, 1)
-    assert judge([first, second], 0.5, 0.0) == []
+        assert judge([first, second], 0.5, 0.0) == []
+        answer(first, 1)
 
     fail(first, 1)
 
-    assert judge([first, second], 0.5, 0.0) == [(first, Fault.SHARE)]
+    assert judge([first, second], 0.5, 0.0) == [(first, Fault.FAILS)]
+
+
+def test_what_a_replica_refuses_is_its_fault_where_others_answered_that_lately() -> None:
+    first, second = conducts(2)
+    for _ in range(50):
+        first.refused(0.0)
+        first.compared(others_answer=False)
+    assert judge([first, second], 0.5, 0.0) == []
+
+    for _ in range(2 + STREAK):
+        first.refused(0.0)
+        first.compared(others_answer=True)
+
+    assert judge([first, second], 0.5, 0.0) == [(first, Fault.FAILS)]
+
+
+def test_one_that_failed_for_long_while_nobody_could_be_left_out_is_soon_as_good_as_others() -> None:
+    first, second = conducts(2)
+    fail(first, 3000)
+    assert judge([first], 0.5, 0.0) == []
+    answer(first, 1)
+
+    assert judge([first, second], 0.5, 0.0) == []
+
+
+def test_a_refusal_is_no_failed_trial_unless_others_answer_it() -> None:
+    first, second = conducts(2)
+    fail(first, STREAK)
+    judge([first, second], 0.5, 0.0)
+    assert first.ejected
+    first.on_trial = True
+    first.refused(BASE_SECONDS)
+
+    assert first.ejected.times == 1
+    assert not first.on_trial
 
 
 @pytest.mark.parametrize(
@@ -109,17 +145,15 @@ def test_callers_that_go_early_do_not_make_a_slow_replica_look_quick() -> None:
     assert judge([first, second], 0.5, 0.0) == [(first, Fault.SLOW)]
 
 
-def test_what_happened_more_than_ten_seconds_ago_is_forgotten() -> None:
-    first, second = conducts(2)
-    fail(first, 4)
-    answer(first, 1, now=11.0)
-    fail(first, 4, now=11.0)
+def test_good_answers_make_up_for_failures_and_time_does_not() -> None:
+    first, second, third = conducts(3)
+    for one in (first, second):
+        fail(one, 4)
+    answer(second, 6, now=3600.0)
+    for one in (first, second):
+        fail(one, 1, now=3600.0)
 
-    assert judge([first, second], 0.5, 11.0) == [(first, Fault.SHARE)]
-    other = Conduct()
-    fail(other, 4)
-    answer(other, 5, now=11.0)
-    assert judge([other, second], 0.5, 11.0) == []
+    assert judge([first, second, third], 0.5, 3600.0) == [(first, Fault.FAILS)]
 
 
 def test_having_no_room_is_no_failure() -> None:
@@ -166,7 +200,7 @@ def test_each_time_it_is_out_for_longer_up_to_a_minute_and_good_standing_is_forg
     now = one.ejected.until
     answer(one, TRIALS, now=now)
     assert one.ejected is None
-    one.eject(Fault.STREAK, now + 1000.0, None)
+    one.eject(Fault.FAILS, now + 1000.0, None)
     assert one.ejected.until - (now + 1000.0) == BASE_SECONDS
 
 

@@ -1,7 +1,7 @@
 """This router's own Triton as a replica: what is cut in chunks, what waits while the version is exchanged."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -14,6 +14,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.pulse import Pulse
 from fastserve.router.replicas import MemberCall
 from fastserve.router.serving import OwnReplica
+from fastserve.router.triton import Question
 from fastserve.router.versions.trial import Serving, Trial
 from virtual_time import run_in_virtual_time
 
@@ -31,13 +32,13 @@ class Inference:
     begun: list[str] = field(default_factory=list)
     ended: int = 0
 
-    async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> np.ndarray:
+    async def infer(self, question: Question, seconds: float) -> np.ndarray:
         number = len(self.begun)
-        self.begun.append(model)
+        self.begun.append(question.model)
         await asyncio.sleep(self.seconds)
-        self.says(model, number)
+        self.says(question.model, number)
         self.ended += 1
-        return np.array([[float(text), 0.0] for text in texts], np.float32)
+        return np.array([[float(text), 0.0] for text in question.texts], np.float32)
 
 
 def replica_of(triton: Inference, places: int, max_waiting: int = 256) -> OwnReplica:

@@ -82,7 +82,7 @@ def test_an_old_word_of_a_long_queue_does_not_keep_a_replica_idle() -> None:
 
 def test_who_was_left_out_is_picked_only_where_there_is_nobody_else() -> None:
     out, good = Place(), Place(in_flight=50)
-    out.conduct.eject(Fault.STREAK, 0.0, None)
+    out.conduct.eject(Fault.FAILS, 0.0, None)
     assert all(pick([out, good], 0.0) is good for _ in range(20))
 
     good.ready = False

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastserve.router.reviving import (
+    DEAD_SECONDS,
     ENGINE_SECONDS,
     LOADING_SECONDS,
     SHORTEST_PAUSE_SECONDS,
@@ -16,6 +17,7 @@ from fastserve.router.reviving import (
     Silence,
     Stall,
     Word,
+    mourned,
     must_restart,
     stall_of,
 )
@@ -62,6 +64,35 @@ def test_an_unload_of_which_nobody_tells_is_given_longest_and_a_dead_engine_is_l
     assert must_restart(Signs(stall=Stall(0.0, "UNLOADING", Word.NOBODY)), UNLOADING_SECONDS) is Reason.STUCK
     for state in ("READY", "LOADING"):
         assert stall_of(None, {"m": (state, Word.NOBODY)}, 0.0) is None
+
+
+def test_triton_is_not_waited_for_where_it_unloads_an_engine_that_had_died() -> None:
+    first = mourned({"m": ("READY", Word.NOBODY)}, frozenset())
+    assert stall_of(None, first, 0.0) is None
+    second = stall_of(None, mourned({"m": ("UNLOADING", Word.NOBODY)}, frozenset(("m",))), 1.0)
+    assert second == Stall(1.0, "UNLOADING", Word.DEAD)
+    assert must_restart(Signs(stall=second), 1.0 + DEAD_SECONDS) is Reason.STUCK
+    assert must_restart(Signs(stall=second), 0.9 + DEAD_SECONDS) is None
+
+
+def test_an_engine_that_ends_because_it_is_unloaded_had_not_died() -> None:
+    seen = mourned({"m": ("UNLOADING", Word.NOBODY)}, frozenset())
+    assert seen == {"m": ("UNLOADING", Word.NOBODY)}
+
+
+def test_a_model_of_the_users_own_is_not_taken_for_dead_because_it_has_no_engine() -> None:
+    assert mourned({"m": ("READY", Word.NONE)}, frozenset()) == {"m": ("READY", Word.NONE)}
+    stalled = Signs(stall=stall_of(None, {"m": ("UNLOADING", Word.NONE)}, 0.0))
+    assert must_restart(stalled, UNLOADING_SECONDS - 0.1) is None
+    assert must_restart(stalled, UNLOADING_SECONDS) is Reason.STUCK
+
+
+def test_a_model_of_the_users_own_that_triton_called_dead_is_not_waited_for() -> None:
+    dead = frozenset(("m",))
+    assert stall_of(None, mourned({"m": ("READY", Word.NONE)}, dead), 0.0) is None
+    stalled = Signs(stall=stall_of(None, mourned({"m": ("UNLOADING", Word.NONE)}, dead), 1.0))
+    assert must_restart(stalled, 0.9 + DEAD_SECONDS) is None
+    assert must_restart(stalled, 1.0 + DEAD_SECONDS) is Reason.STUCK
 
 
 @given(words, seconds)

@@ -1,7 +1,7 @@
 """When a Triton counts as dead or frozen: soon where it is, and never where it is only busy."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.pulse import Pulse
 from fastserve.router.replicas import MemberCall
 from fastserve.router.serving import OwnReplica
+from fastserve.router.triton import Question
 from fastserve.router.versions.trial import Serving
 from fastserve.router.vigil import Vigil
 from virtual_time import run_in_virtual_time
@@ -58,21 +59,21 @@ class Model:
             while self.server_frozen or self.model_frozen:
                 await asyncio.sleep(0.01)
 
-    async def infer(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> np.ndarray:
+    async def infer(self, question: Question, seconds: float) -> np.ndarray:
         loop = asyncio.get_running_loop()
         start = loop.time()
         self.pulse.begin(start)
         try:
-            scores = await self._compute(len(texts), seconds)
+            scores = await self._compute(len(question.texts), seconds)
         except BaseException:
             self.pulse.failed()
             raise
         self.pulse.answered(loop.time(), loop.time() - start)
         return scores
 
-    async def aside(self, model: str, texts: Sequence[bytes], output: str, seconds: float) -> np.ndarray:
+    async def aside(self, question: Question, seconds: float) -> np.ndarray:
         self.probes += 1
-        return await self._compute(len(texts), seconds)
+        return await self._compute(len(question.texts), seconds)
 
     async def live(self, seconds: float) -> bool:
         if self.gone:

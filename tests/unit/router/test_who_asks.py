@@ -25,7 +25,7 @@ def test_the_member_s_router_reads_what_the_door_read(
     headers: dict[bytes, bytes], priority: dict[bytes, bytes]
 ) -> None:
     caller = caller_at_door({**headers, **priority}, b"x-team")
-    assert caller_on_hop(read_back(hop_lines(caller))) == caller
+    assert caller_on_hop(read_back(hop_lines(caller)), b"x-team") == caller
     assert (caller.tenant != "") == (b"x-team" in headers)
 
 
@@ -33,6 +33,14 @@ def test_the_member_s_router_reads_what_the_door_read(
 def test_without_a_header_named_in_the_spec_all_are_one(headers: dict[bytes, bytes]) -> None:
     assert caller_at_door(headers, b"") is ANYONE
     assert hop_lines(ANYONE) == b""
+
+
+@given(HEADERS, PRIORITIES)
+def test_nor_is_anybody_another_one_by_marking_a_call_as_a_router_s(
+    headers: dict[bytes, bytes], priority: dict[bytes, bytes]
+) -> None:
+    said = {**headers, **priority, b"x-fastserve-tenant": b"made-up"}
+    assert caller_on_hop(said, b"") == caller_at_door(priority, b"")
 
 
 @given(st.binary(min_size=1), st.binary(min_size=1))

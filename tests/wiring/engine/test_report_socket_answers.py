@@ -1,6 +1,7 @@
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fastserve.api.engine import EngineReport, RankReport
@@ -11,7 +12,7 @@ from fastserve.errors import EngineError
 def read(path: Path) -> EngineReport:
     with socket.socket(socket.AF_UNIX) as reader, reader.makefile("rb") as stream:
         reader.connect(str(path))
-        return EngineReport.from_json(stream.read().decode())
+        return msgspec.json.decode(stream.read(), type=EngineReport)
 
 
 def test_every_connection_reads_what_is_so_at_that_moment(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class FakeTriton:
     fail_next: int = 0
     fails_half: bool = False
     frozen: bool = False
+    hanging: set[str] = field(default_factory=set)
+    """Names of models that answer nothing for now."""
     deadly: bytes = b""
     """A text that its stub dies of."""
     deaths: int = 0
@@ -76,6 +78,8 @@ class FakeTriton:
     slots: asyncio.Semaphore | None = None
     """So many inferences at once take their delay; the others wait before it."""
     calls: list[tuple[str, int]] = field(default_factory=list)
+    heard: list[tuple[str, dict[bytes, bytes]]] = field(default_factory=list)
+    """Of each request, and no probe, its id and its headers."""
     loads: list[str] = field(default_factory=list)
     unloads: list[str] = field(default_factory=list)
     hold: asyncio.Event | None = None
@@ -173,10 +177,14 @@ class FakeTriton:
         shape = head["inputs"][0]["shape"]
         assert shape[1] == 1
         self.calls.append((name, shape[0]))
+        while name in self.hanging:
+            await asyncio.sleep(0.02)
         if self.deadly and self.deadly in request.body:
             self.deaths += 1
             return Answer(500, b'{"error": "Stub process is not healthy."}')
-        self.asked += b"ready?" not in request.body
+        if b"ready?" not in request.body:
+            self.asked += 1
+            self.heard.append((head.get("id", ""), request.headers))
         if self._fails(request.body):
             return Answer(500, b'{"error": "EngineFailed: no memory"}')
         async with self.slots or nullcontext():
@@ -190,7 +198,10 @@ class FakeTriton:
             "shape": list(rows.shape),
             "parameters": {"binary_data_size": rows.nbytes},
         }
-        document = json.dumps({"model_name": name, "model_version": "1", "outputs": [tensor]}).encode()
+        # Triton puts the id first, where it was given one, and no space anywhere.
+        named = {"id": head["id"]} if "id" in head else {}
+        answer = {**named, "model_name": name, "model_version": "1", "outputs": [tensor]}
+        document = json.dumps(answer, separators=(",", ":")).encode()
         headers = (("Inference-Header-Content-Length", str(len(document))),)
         return Answer(200, document + rows.tobytes(), headers)
 

@@ -1,15 +1,21 @@
 """TLS at the data port: certificates exchanged under load, shown by callers, and slow handshakes."""
 
 import asyncio
+import datetime as dt
 import json
 import shutil
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from cluster.certificates import Holder, Signed, make_authority, sign, write
 from fastserve.router.certificates import CertificateUnusable, TlsPlaces, load
@@ -212,13 +218,28 @@ async def test_a_handshake_that_does_not_go_on_is_cut_off(
             assert (await caller.ask())[0] == 200
 
 
+def spoil_key(folder: Path) -> None:
+    (folder / "tls.key").write_text("no key")
+
+
+def name_no_text(folder: Path) -> None:
+    """A certificate that signs itself, for a host whose name is neither ASCII nor UTF-8."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1))
+    host = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x04\x82\x02\xe4.")
+    write(folder, "tls", Signed(builder.add_extension(host, critical=False).sign(key, hashes.SHA256()), key))
+
+
+@pytest.mark.parametrize("spoil", [spoil_key, name_no_text])
 async def test_what_cannot_be_used_leaves_the_former_certificate_in_place(
-    tmp_path: Path, issuer: Issuer
+    tmp_path: Path, issuer: Issuer, spoil: Callable[[Path], None]
 ) -> None:
     async with world(tmp_path, ("banking",)) as pool:
         context, certificates = issuer.caller(), pool.door.router._access._certificates
         before, seen = await serial_of(pool, context), certificates._seen
-        (tmp_path / "tls" / "tls.key").write_text("no key")
+        spoil(tmp_path / "tls")
 
         async def looked() -> bool:
             return certificates._seen != seen
@@ -277,3 +298,16 @@ def test_what_is_wrong_with_a_certificate_is_said_in_a_sentence(tmp_path: Path) 
     (tmp_path / "tls" / "tls.key").unlink()
     with pytest.raises(CertificateUnusable, match="No such file"):
         load(places)
+    name_no_text(tmp_path / "tls")
+    with pytest.raises(CertificateUnusable, match=r"tls\.crt cannot be read: .*decode byte 0xe4"):
+        load(places)
+
+
+@pytest.mark.parametrize("text", ["Bäckerei, für alle Häuser\n".encode("latin-1"), "подпись\r\n".encode()])
+def test_text_in_any_encoding_may_stand_around_a_certificate(issuer: Issuer, text: bytes) -> None:
+    file = issuer.folder / "tls.crt"
+    file.write_bytes(text + file.read_bytes() + text)
+    authority = issuer.folder / "ca.crt"
+    authority.write_bytes(text + authority.read_bytes() + text)
+
+    assert load(TlsPlaces(issuer.folder, client_ca=issuer.folder)).name == "assistant.team-a.svc"

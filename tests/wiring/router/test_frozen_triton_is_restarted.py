@@ -17,9 +17,20 @@ NAME = "travel"
 
 @dataclass
 class FreezingTriton(FakeTriton):
-    """One whose engine can freeze too: then inferences wait, and an unload never comes to its end."""
+    """One whose engine can freeze too: then inferences wait, and an unload never comes to its end; nor
+    does one of an engine that was killed while it had requests."""
 
     engine_frozen: bool = False
+    engine_dead: bool = False
+
+    def kill_engine(self) -> None:
+        self.engine_dead, self.infer_error = True, (500, "Stub process is not healthy.")
+        for engine in self.sockets.values():
+            engine.close()
+
+    def revive(self) -> None:
+        self.frozen = self.engine_frozen = self.engine_dead = False
+        self.infer_error = None
 
     async def _report(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while self.engine_frozen:
@@ -32,7 +43,7 @@ class FreezingTriton(FakeTriton):
         return await super()._infer(request)
 
     async def unload(self, name: str) -> None:
-        if self.engine_frozen:
+        if self.engine_frozen or self.engine_dead:
             self.unloads.append(name)
             self.states[name] = "UNLOADING"
         else:
@@ -54,7 +65,7 @@ class Warden:
             writer.write(json.dumps({"error": self.refusal}).encode() + b"\n")
         else:
             await self.triton.die()
-            self.triton.frozen = self.triton.engine_frozen = False
+            self.triton.revive()
             await self.triton.start()
             self.triton.is_live = True
             writer.write(b'{"pid": 7, "restarts": 1, "seconds": 0.1}\n')
@@ -75,7 +86,7 @@ async def watched(folder: Path) -> AsyncIterator[tuple[Node, Warden]]:
         await pool.all_ready()
         yield node, warden
     finally:
-        triton.frozen = triton.engine_frozen = False
+        triton.revive()
         await pool.close()
         server.close()
         await server.wait_closed()
@@ -122,6 +133,16 @@ async def test_a_frozen_engine_that_triton_would_unload_for_ever_is_ended_with_i
         assert state["ready"] is True
 
 
+async def test_a_dead_engine_that_triton_waits_for_is_ended_with_it_at_once(tmp_path: Path) -> None:
+    """A real Triton does not end the unload of a stub that was killed while it had requests."""
+    async with watched(tmp_path) as (node, warden):
+        warden.triton.kill_engine()
+        state = await again_ready(node)
+        (asked,) = warden.asked
+        assert asked.startswith("restart EngineFrozen: ")
+        assert state["ready"] is True
+
+
 async def test_a_triton_that_ended_is_left_to_whoever_keeps_it(tmp_path: Path) -> None:
     async with watched(tmp_path) as (node, warden):
         await warden.triton.die()
@@ -157,7 +178,7 @@ async def test_asking_tells_why_it_was_in_vain(tmp_path: Path) -> None:
         writer.close()
 
     server = await asyncio.start_unix_server(hang_up, str(tmp_path / "w.sock"))
-    with pytest.raises(ValueError, match="Expecting value"):
+    with pytest.raises(ValueError, match="truncated"):
         await ask_warden(tmp_path / "w.sock", "why")
     server.close()
     await server.wait_closed()

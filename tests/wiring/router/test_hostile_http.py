@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from fastserve.router.arriving import MAX_HEADERS
-from fastserve.router.protocol import MAX_DISCARDED_BYTES
+from fastserve.router.pipelining import MAX_DISCARDED_BYTES
 from wiring.router.router_world import Node, World, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

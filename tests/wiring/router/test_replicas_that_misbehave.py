@@ -303,7 +303,7 @@ async def test_a_peer_with_another_version_is_not_judged_by_the_one_before(tmp_p
         peer = pool.door.router.pool.peers.replicas["banking-2"]
         for _ in range(outliers.STREAK):
             peer.conduct.failed(asyncio.get_running_loop().time())
-        peer.conduct.eject(outliers.Fault.STREAK, asyncio.get_running_loop().time(), None)
+        peer.conduct.eject(outliers.Fault.FAILS, asyncio.get_running_loop().time(), None)
         pool.document["members"] = [member_document("banking", "two")]
         pool.write_table()
 

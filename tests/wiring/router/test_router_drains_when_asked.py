@@ -67,6 +67,8 @@ async def test_a_triton_that_comes_back_takes_the_drain_back(tmp_path: Path) -> 
         triton = pool.tritons["banking"]
         await ask(socket_of(pool, "banking"))
         await triton.die()
+        sidecar = pool.nodes["banking"].router.sidecar
+        await pool.until(lambda: _is(lambda: not sidecar.known.live))
         triton.is_live = True
         await triton.start()
 
@@ -75,6 +77,24 @@ async def test_a_triton_that_comes_back_takes_the_drain_back(tmp_path: Path) -> 
 
         await pool.until(answers)
         assert (await pool.nodes["banking"].readyz())[0] == 200
+
+
+async def test_a_model_that_is_loaded_again_in_a_triton_that_stayed_does_not_take_the_drain_back(
+    tmp_path: Path,
+) -> None:
+    async with api_world(tmp_path, ("banking",), **QUIET) as pool:
+        triton, node = pool.tritons["banking"], pool.nodes["banking"]
+        await ask(socket_of(pool, "banking"))
+        (name,) = triton.states
+        await triton.unload(name)
+
+        async def serves_again() -> bool:
+            current = node.router.pool.own.current
+            return len(triton.loads) == 2 and current is not None
+
+        await pool.until(serves_again)
+        assert node.router.data.draining
+        assert (await node.readyz())[0] == 503
 
 
 async def test_the_socket_takes_post_drain_only(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ class Exchanging(World):
                 "deadlineSeconds": 60,
                 **rollout,
             }
+        # A folder that is there: what cannot be found is not loaded again.
+        for target in (member["target"], member.get("rollout", {}).get("candidate", {})):
+            target["storageUri"] = (self.folder / "weights").as_uri()
         self.document["members"] = [member]
         self.write_table()
 
@@ -130,6 +133,26 @@ async def test_a_candidate_lost_in_its_canary_is_left_and_its_requests_are_answe
     assert told["lastFailure"]["reason"] == "CandidateLost"
 
 
+async def test_a_stable_version_that_dies_in_the_canary_is_loaded_again_beside_the_candidate(
+    pool: Exchanging,
+) -> None:
+    pool.aim("two", share="0.5")
+    await pool.until_told("two", lambda told: told.get("share") == 0.5)
+    pool.triton.deadly = b"deadly"
+    await pool.node.post("/v1/predict", {"text": "deadly", "subModel": "banking"})
+    pool.triton.deadly = b""
+
+    async def both_answer() -> bool:
+        shares = [(await pool.told(version)).get("share") for version in ("one", "two")]
+        return shares == [0.5, 0.5]
+
+    async def is_loaded_again() -> bool:
+        return pool.triton.loads.count(name("one")) == 2
+
+    await pool.until(is_loaded_again)
+    await pool.until(both_answer)
+
+
 async def test_an_abort_in_the_canary_goes_back_at_once_and_unloads_the_candidate(pool: Exchanging) -> None:
     pool.aim("two", share="0.5")
     await pool.until_told("two", lambda told: told.get("share") == 0.5)
@@ -140,6 +163,46 @@ async def test_an_abort_in_the_canary_goes_back_at_once_and_unloads_the_candidat
 
     await pool.until(alone)
     assert {await pool.asked() for _ in range(4)} == {name("one")}
+
+
+@pytest.fixture
+async def asking(pool: Exchanging) -> AsyncIterator[Exchanging]:
+    """The candidate is loaded, and does not answer the first question."""
+    pool.triton.hanging.add(name("two"))
+    pool.aim("two", share="0.5", minAgreement="0.9")
+
+    async def is_asked() -> bool:
+        return any(called == name("two") for called, _ in pool.triton.calls)
+
+    await pool.until(is_asked)
+    yield pool
+    pool.triton.hanging.clear()
+
+
+async def test_a_stub_that_dies_while_the_candidate_is_asked_is_brought_back_meanwhile(
+    asking: Exchanging,
+) -> None:
+    asking.triton.deadly = b"deadly"
+    await asking.node.post("/v1/predict", {"text": "deadly", "subModel": "banking"})
+    asking.triton.deadly = b""
+
+    async def is_back() -> bool:
+        return asking.triton.loads.count(name("one")) == 2 and bool(asking.node.router.pool.own.ready)
+
+    await asking.until(is_back)
+    assert (await asking.told("two"))["phase"] != "FailedToLoad"
+    assert await asking.asked() == name("one")
+
+
+async def test_an_abort_while_the_candidate_is_asked_unloads_it_at_once(asking: Exchanging) -> None:
+    assert (await asking.node.state())["swap"]["phase"] == "Warming"
+    asking.aim()
+
+    async def alone() -> bool:
+        return asking.triton.unloads == [name("two")]
+
+    await asking.until(alone)
+    assert await asking.asked() == name("one")
 
 
 async def test_recreate_leaves_the_pool_before_the_candidate_is_loaded(pool: Exchanging) -> None:
@@ -180,6 +243,21 @@ async def test_a_candidate_with_other_labels_is_refused_by_the_gate(pool: Exchan
 async def test_agreement_on_the_examples_is_asked_and_told(pool: Exchanging) -> None:
     pool.aim("two", share="0.5", minAgreement="0.9")
     told = await pool.until_told("two", lambda told: told.get("share") == 0.5)
+
+    assert told["agreement"] == 1.0
+
+
+async def test_a_table_that_is_read_anew_while_the_candidate_is_asked_does_not_spare_it_the_examples(
+    asking: Exchanging,
+) -> None:
+    asking.aim("two", share="0.25", minAgreement="0.9")
+
+    async def is_taken() -> bool:
+        return asking.node.router.sidecar.known.drive.share == 0.25
+
+    await asking.until(is_taken)
+    asking.triton.hanging.clear()
+    told = await asking.until_told("two", lambda told: told.get("share") == 0.25)
 
     assert told["agreement"] == 1.0
 

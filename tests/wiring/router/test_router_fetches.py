@@ -106,7 +106,7 @@ async def test_a_version_is_fetched_loaded_and_named_and_the_old_ones_files_go(
 
     async def alone() -> bool:
         return [path.name for path in pool.models.iterdir()] == [
-            fetch_key(pool.node.router.sidecar.member.target)
+            fetch_key(pool.node.router.sidecar.known.member.target)
         ]
 
     await pool.until(alone)
@@ -261,7 +261,7 @@ async def test_a_version_that_failed_leaves_its_room_to_the_next_and_what_serves
     """The volume holds two versions: a third would have the pod evicted, and what serves with it."""
     pool.aim("one", storageUri=server.url(ONE))
     await pool.until_model(lambda model: model["load"]["phase"] == "Loaded")
-    served = fetch_key(pool.node.router.sidecar.member.target)
+    served = fetch_key(pool.node.router.sidecar.known.member.target)
     pool.tritons["banking"].load_error = "CheckpointInvalid: no weights"
     pool.aim("two", storageUri=server.url(TWO))
     await pool.until_model(lambda model: model["load"]["phase"] == "FailedToLoad")
@@ -269,5 +269,5 @@ async def test_a_version_that_failed_leaves_its_room_to_the_next_and_what_serves
     pool.aim("slow", storageUri=server.url(SLOW))
     await pool.until_model(lambda model: 0 < model["load"]["bytesDone"] < model["load"]["bytesTotal"])
 
-    key = fetch_key(pool.node.router.sidecar.member.target)
+    key = fetch_key(pool.node.router.sidecar.known.member.target)
     assert {path.name for path in pool.models.iterdir()} == {served, f"{key}.partial"}

@@ -1,10 +1,12 @@
 """A user's own Triton model in a pool, and what the state says when a Triton has none, or is none."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from fastserve.errors import BackendUnavailable
+from fastserve.router.loading import CUSTOM_SILENT_SECONDS
 from wiring.router.router_world import FakeTriton, World, member_document, table_document
 
 CONFIG = """
@@ -129,7 +131,7 @@ async def test_a_custom_model_that_stopped_answering_is_loaded_anew(
     pool.aim()
     await pool.until_ready()
     triton = pool.tritons["banking"]
-    triton.infer_error = (500, "Stub process 'banking_0' is not healthy.")
+    triton.infer_error = (500, "it does not feel like it")
 
     async def unloaded() -> bool:
         return len(triton.unloads) == 1
@@ -154,3 +156,32 @@ async def test_a_triton_that_ends_while_it_loads_is_a_failure_of_the_load(pool: 
     del triton.load
     await pool.until_ready()
     await pool.until_no_failure()
+
+
+async def test_a_custom_model_that_triton_calls_dead_is_loaded_anew_at_once(pool: CustomWorld) -> None:
+    pool.aim()
+    await pool.until_ready()
+    triton, began = pool.tritons["banking"], asyncio.get_running_loop().time()
+    triton.infer_error = (500, "Stub process 'banking_0' is not healthy.")
+
+    async def unloaded() -> bool:
+        return bool(triton.unloads)
+
+    await pool.until(unloaded)
+    assert asyncio.get_running_loop().time() - began < CUSTOM_SILENT_SECONDS / 2
+    triton.infer_error = None
+    await pool.until_ready()
+    assert triton.loads == [triton.loads[0]] * 2
+
+
+async def test_a_custom_model_that_dies_at_its_first_inference_is_loaded_anew(pool: CustomWorld) -> None:
+    triton = pool.tritons["banking"]
+    triton.infer_error = (500, "Stub process 'banking_0' is not healthy.")
+    pool.aim()
+
+    async def unloaded() -> bool:
+        return bool(triton.unloads)
+
+    await pool.until(unloaded)
+    triton.infer_error = None
+    await pool.until_ready()

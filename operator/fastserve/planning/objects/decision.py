@@ -44,8 +44,9 @@ class ObjectPlan:
     """What one reconcile is to do. `revisions` and `targets` are the wanted revision and the version that is
     wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
 
-    `table_digest` is what routers say that have the `table`. `exchanges` are the decisions on the members'
-    versions, by sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the
+    `table_digest` is what routers say that have the `table`, `alike_digest` what they say until they read it,
+    where it differs from the one before in nothing but versions. `exchanges` are the decisions on these, by
+    sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the
     target that it has in the table. `foreign` are wanted names that were seen to be taken by others. With
     `pool_rejection` nothing is applied and nothing changes for those that run, but that what is suspended
     ends."""
@@ -56,6 +57,7 @@ class ObjectPlan:
     pool_rejection: Rejection | None = None
     table: RouteTable | None = None
     table_digest: str = ""
+    alike_digest: str = ""
     revisions: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     exchanges: Mapping[str, Decision] = field(default_factory=dict)
@@ -66,8 +68,9 @@ class ObjectPlan:
     because: str = ""
 
     def is_read_by(self, state: RouterState) -> bool:
-        """Whether a router that says this has the wanted table."""
-        return state.table_digest != "" and state.table_digest == self.table_digest
+        """Whether a router that says this knows all that a door needs of the wanted table: which version is
+        on its way concerns nobody but the sub-model's own replicas."""
+        return state.table_digest != "" and state.table_digest in (self.table_digest, self.alike_digest)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,9 @@ def _has_table(pod: PodView, observed: Observed, plan: ObjectPlan) -> bool:
     # It was not heard this once. That it had this very table was heard before, if nothing was written since.
     before = read_status(observed.pool_manifest, ModelPoolStatus)
     name = routes_of_pool(observed.key.name)
-    rewritten = any(one.kind == CONFIG_MAP and one.name == name for one in plan.apply)
+    rewritten = not plan.alike_digest and any(
+        one.kind == CONFIG_MAP and one.name == name for one in plan.apply
+    )
     return pod.ready and not rewritten and before is not None and holds(before.conditions, "RouterReady")
 
 

@@ -2,23 +2,27 @@
 what they say of themselves."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from fastserve.api.modelpool import ModelPool
+from fastserve.api.routes import Member
+from fastserve.api.submodel import SubModel
 from fastserve.planning.moments import Moment
 from fastserve.planning.objects.children import table_of
 from fastserve.planning.objects.observed import Observed
-from fastserve.planning.objects.pod_views import PodView, member_pods
+from fastserve.planning.objects.pod_views import member_pods
 from fastserve.planning.objects.template import member_revision
 from fastserve.planning.objects.wanting import replicas_of
-from fastserve.planning.routes import Accepted, EngineSetting, member_of
+from fastserve.planning.routes import Accepted
 from fastserve.planning.versions.deciding import next_member
-from fastserve.planning.versions.words import Asked, Decision
+from fastserve.planning.versions.fitting import Beginning, fitted
+from fastserve.planning.versions.words import Asked, Decision, Heard
 
 
 def exchanges(
-    observed: Observed, accepted: Mapping[str, Accepted], setting: EngineSetting, now: Moment
+    observed: Observed, accepted: Mapping[str, Accepted], wanted: Mapping[str, Member], now: Moment
 ) -> dict[str, Decision]:
-    """The decision on every accepted sub-model, by name. Raises ValueError where there is no pool."""
+    """The decision on every accepted sub-model, by name; `wanted` are their members as the specs say. Raises
+    ValueError where there is no pool."""
     pool = observed.pool
     if pool is None:
         raise ValueError("nothing is decided for a pool that is not there")
@@ -28,18 +32,20 @@ def exchanges(
     useless = table is not None and table.task is not pool.spec.task
     found = {}
     for name, one in accepted.items():
-        staying = [pod for pod in member_pods(observed, name) if not pod.leaving]
+        heard = _heard(observed, one.sub_model, member_revision(pool, one.sub_model))
         asked = Asked(
-            wanted=member_of(one, pool.spec.task, setting),
+            wanted=wanted[name],
             policy=one.sub_model.spec.rollout,
             replicas=replicas_of(pool, one.sub_model),
-            at_once=useless or _pods_change(pool, one, staying),
+            new_pods=any(replica.outgoing for replica in heard),
+            useless=useless,
         )
-        found[name] = next_member(before.get(name), asked, [pod.heard for pod in staying], now)
-    return found
+        decision = next_member(before.get(name), asked, heard, now)
+        found[name] = Beginning(before.get(name), decision, max(asked.replicas, len(heard)))
+    return fitted(found, [member for name, member in before.items() if name not in accepted])
 
 
-def _pods_change(pool: ModelPool, one: Accepted, staying: list[PodView]) -> bool:
-    """Whether new pods are due or on their way: what is asked for now may not fit into those that run."""
-    revision = member_revision(pool, one.sub_model)
-    return any(pod.revision != revision for pod in staying)
+def _heard(observed: Observed, sub_model: SubModel, revision: str) -> list[Heard]:
+    """What its pods say that stay, or stay until those of the wanted revision answer."""
+    staying = [pod for pod in member_pods(observed, sub_model.metadata.name) if not pod.leaving]
+    return [replace(pod.heard, outgoing=pod.revision != revision) for pod in staying]

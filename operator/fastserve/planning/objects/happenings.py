@@ -96,7 +96,7 @@ def _of_exchange(before: SubModelStatus | None, after: SubModelStatus) -> Iterat
     was, now = _course(before), _course(after)
     progressing = find(after.conditions, "Progressing")
     note = progressing.message if progressing is not None else ""
-    retargeted = before is not None and before.target_version != after.target_version
+    retargeted = before is not None and _asks_for_another(before, after)
     if now == Phase.PAUSED and was != now:
         yield Happening("Normal", "HotSwapPaused", "Swap", note)
     elif was == Phase.PAUSED and now and was != now:
@@ -111,6 +111,13 @@ def _of_exchange(before: SubModelStatus | None, after: SubModelStatus) -> Iterat
         elif _at_rest(after):
             note = f"version {after.target_version} answers on every replica"
             yield Happening("Normal", "HotSwapPromoted", "Swap", note)
+
+
+def _asks_for_another(before: SubModelStatus, after: SubModelStatus) -> bool:
+    """Whether the spec names another version. The same one changes its name too: who gave it none hears what
+    a router read from its files, once one did."""
+    edited = before.observed_generation != after.observed_generation
+    return edited and before.target_version != after.target_version
 
 
 def _course(status: SubModelStatus | None) -> str:

@@ -29,7 +29,7 @@ from fastserve.planning.versions.deciding import refusal_of
 from fastserve.planning.versions.words import Decision, Phase
 
 POD_TEMPLATE = "spec.podTemplate"
-UNDER_WAY = (Phase.HOT_SWAP, Phase.CANARY, Phase.RETURNING, Phase.PAUSED)
+UNDER_WAY = (Phase.HOT_SWAP, Phase.CANARY, Phase.RETURNING, Phase.PAUSED, Phase.WAITING)
 """Phases of an exchange that something, or somebody, still has to end."""
 
 

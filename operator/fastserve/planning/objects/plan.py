@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fastserve.api.identity import digest_of
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Manifest
-from fastserve.api.routes import Member
+from fastserve.api.routes import Member, RouteTable
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import EngineHome
 from fastserve.planning.moments import Moment
@@ -32,7 +32,8 @@ from fastserve.planning.objects.settings import ObjectSettings
 from fastserve.planning.objects.template import member_revision, standby_revision
 from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, suspended
 from fastserve.planning.plan import Rejection
-from fastserve.planning.routes import EngineSetting, member_of, route_table
+from fastserve.planning.routes import EngineSetting, check_size, member_of, route_table
+from fastserve.planning.versions.fitting import remembering_less, without_versions
 from fastserve.planning.versions.words import Decision
 
 CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
@@ -77,10 +78,11 @@ def _suspended(observed: Observed) -> list[Manifest | None]:
 
 @dataclass(frozen=True)
 class _Members:
-    """Members of a pool that can be planned: `decided` those that are accepted, `kept` as the table that
-    routers have names them."""
+    """Members of a pool that can be planned: `wanted` as the specs of those that are accepted say, `decided`
+    as they are to be now, `kept` as the table that routers have names them."""
 
     judged: Membership
+    wanted: Mapping[str, Member]
     decided: Mapping[str, Decision]
     kept: Mapping[str, Member]
 
@@ -88,15 +90,23 @@ class _Members:
     def in_table(self) -> list[Member]:
         return [*(one.member for one in self.decided.values()), *self.kept.values()]
 
+    @property
+    def as_specified(self) -> list[Member]:
+        """Without what is remembered of versions."""
+        forgotten = {"rollout": None, "proved": (), "refused": ()}
+        return [*self.wanted.values(), *(one.model_copy(update=forgotten) for one in self.kept.values())]
+
 
 def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
-    decided = exchanges(observed, judged.accepted, CLUSTER_ENGINE, now)
-    members = _Members(judged, decided, _kept(observed, judged))
+    wanted = {name: member_of(one, pool.spec.task, CLUSTER_ENGINE) for name, one in judged.accepted.items()}
+    decided = exchanges(observed, judged.accepted, wanted, now)
+    members = _Members(judged, wanted, decided, _kept(observed, judged))
     known = _known(pool, members)
     try:
         check_fallback(pool, {**observed.sub_models, **observed.unreadable})
-        table = route_table(pool, members.in_table, settings.state_seed)
+        check_size(route_table(pool, members.as_specified, settings.state_seed))
+        table = remembering_less(route_table(pool, members.in_table, settings.state_seed))
     except InvalidSpec as error:
         rejection = Rejection(error.reason, error.field, error.message)
         because = f"ModelPool {pool.metadata.name} is rejected; what runs goes on"
@@ -106,22 +116,26 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, no
         known,
         table=table,
         table_digest=digest_of(table.model_dump(mode="json")),
+        alike_digest=_alike(table_of(observed), table),
     )
     return _written(observed, carried, settings, now)
 
 
+def _alike(live: RouteTable | None, table: RouteTable) -> str:
+    """Digest of the table that routers have, where it says the same of everything but versions."""
+    same = live is not None and without_versions(live) == without_versions(table)
+    return digest_of(live.model_dump(mode="json")) if live is not None and same else ""
+
+
 def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
     """What is wanted of the members, whether or not it can be written."""
-    made = {
-        name: member_of(one, pool.spec.task, CLUSTER_ENGINE).target
-        for name, one in members.judged.accepted.items()
-    }
+    targets = {name: one.target for name, one in (*members.wanted.items(), *members.kept.items())}
     return ObjectPlan(
         rejected=members.judged.rejected,
         revisions={
             name: member_revision(pool, one.sub_model) for name, one in members.judged.accepted.items()
         },
-        targets={**made, **{name: member.target for name, member in members.kept.items()}},
+        targets=targets,
         exchanges=members.decided,
         kept=frozenset(members.kept),
         standby_revision=standby_revision(pool),

@@ -29,6 +29,7 @@ from fastserve.planning.plan import Rejection
 
 ROUTER_TEMPLATE = "spec.router.podTemplate"
 MAX_MEMBERS = 1000
+EXCHANGING = "MembersExchanging"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class _Pool:
     @property
     def refused(self) -> list[str]:
         return [name for name, member in self.members.items() if member.rejection is not None]
+
+    @property
+    def exchanging(self) -> list[str]:
+        """Sub-models of which one version takes the place of another."""
+        return [name for name in self.accepted if self.members[name].exchanging is not None]
 
     @property
     def waiting(self) -> list[str]:
@@ -162,7 +168,7 @@ def _refused(pool: _Pool, message: str) -> str:
 def _statements(pool: _Pool, why: Verdict) -> Iterator[Statement]:
     yield Statement("Ready", why.ready, why.reason, why.message)
     yield _available(pool)
-    yield _progressing(why)
+    yield _progressing(pool, why)
     if pool.rejection is not None:
         yield Statement("Accepted", False, pool.rejection.reason, pool.rejection.message)
     else:
@@ -171,6 +177,8 @@ def _statements(pool: _Pool, why: Verdict) -> Iterator[Statement]:
     yield _router_ready(pool)
     if why.under_way:
         yield Statement("Reconciling", True, why.reason, why.message)
+    elif why.ready and pool.exchanging:
+        yield Statement("Reconciling", True, EXCHANGING, _exchanging(pool))
     if why.stalled:
         yield Statement("Stalled", True, why.reason, why.message)
     if pool.suspended:
@@ -186,12 +194,18 @@ def _available(pool: _Pool) -> Statement:
     return Statement("Available", False, "TooFewMembers", message)
 
 
-def _progressing(why: Verdict) -> Statement:
+def _progressing(pool: _Pool, why: Verdict) -> Statement:
     if why.under_way:
         return Statement("Progressing", True, why.reason, why.message)
+    if why.ready and pool.exchanging:
+        return Statement("Progressing", True, EXCHANGING, _exchanging(pool))
     if why.ready:
         return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")
     return Statement("Progressing", False, why.reason, why.message)
+
+
+def _exchanging(pool: _Pool) -> str:
+    return f"versions are exchanged, and all answer meanwhile: {listed(pool.exchanging)}"
 
 
 def _members_ready(pool: _Pool) -> Statement:

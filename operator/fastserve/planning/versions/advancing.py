@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from fastserve.api.routes import MAX_REMEMBERED, Member, Refused, Rollout
 from fastserve.api.versions import CANDIDATE_LOST, RolloutPolicy
 from fastserve.planning.moments import Moment, rfc3339, seconds_between
+from fastserve.planning.versions.budget import room, room_by_our_hand
 from fastserve.planning.versions.gate import Trial, definite_fault, gate_fault, last_words
+from fastserve.planning.versions.holding import strangers
 from fastserve.planning.versions.returning import go_back
 from fastserve.planning.versions.words import (
     Asked,
@@ -24,7 +26,8 @@ MAX_TRIALS = 5
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 MAX_OLD_MESSAGE = 120
 """Characters that the table keeps of why versions were refused before the newest one: it is bounded for all
-members together, and a pool whose table is too large is rejected."""
+members together."""
+OTHERS_AWAY = "the next ones wait, as others are away"
 CLOCK_SECONDS = 1.0
 """Moments in the table are whole seconds."""
 
@@ -61,10 +64,23 @@ class _Scene:
         return [one for one in self.named if not one.answers_wholly(self.digest)]
 
     @property
+    def going(self) -> list[Heard]:
+        """Those on their way: to the candidate, or back to the stable version from one that was given up."""
+        back = [one for one in strangers(self.member, self.heard) if one.instance not in self.rollout.named]
+        return [*self.pending, *back]
+
+    @property
     def unnamed(self) -> list[Heard]:
         """Those that may be named next: first who takes requests, so that a trial has some."""
         others = [one for one in self.heard if one.counts and one.instance not in self.rollout.named]
         return sorted(others, key=lambda one: (not one.ready, one.instance))
+
+    def room(self, since: str) -> int:
+        """How many of those that take requests may be named; who is away for other reasons is waited for
+        until a deadline after `since`."""
+        if since and seconds_between(since, self.now) > self.rollout.deadline_seconds:
+            return room_by_our_hand(self.asked, self.going)
+        return room(self.asked, self.heard, self.going)
 
     def decide(self, because: str, /, **changes: object) -> Decision:
         rollout = self.rollout.model_copy(update=changes)
@@ -185,9 +201,14 @@ def _only_unheard(scene: _Scene) -> bool:
 
 
 def _named_first(scene: _Scene) -> Decision:
-    first = tuple(one.instance for one in scene.unnamed[: scene.asked.policy.max_unavailable])
-    if not first:
+    unnamed = scene.unnamed
+    if not unnamed:
         return scene.decide("no replica runs that could try it")
+    anybody = any(one.ready for one in unnamed)
+    free = scene.room(scene.rollout.step) if anybody else scene.asked.policy.max_unavailable
+    first = tuple(one.instance for one in unnamed[:free] if one.ready is anybody)
+    if not first:
+        return scene.decide(OTHERS_AWAY)
     because = f"canary with {percent(scene.rollout.share)}, {counted(len(first), 'replica')} loads it"
     return scene.decide(because, named=first, step=rfc3339(scene.now), tried_since="", trials=0)
 
@@ -195,15 +216,29 @@ def _named_first(scene: _Scene) -> Decision:
 def _full(scene: _Scene) -> Decision:
     """Replica after replica, wholly."""
     rollout, unnamed = scene.rollout, scene.unnamed
-    room = max(0, scene.asked.policy.max_unavailable - len(scene.pending))
-    if unnamed and room:
-        named = (*rollout.named, *(one.instance for one in unnamed[:room]))
-        return scene.decide(_done(scene), named=named, step=rfc3339(scene.now))
-    if unnamed or scene.pending:
+    following = _next(scene)
+    if following:
+        named = (*rollout.named, *following)
+        return scene.decide(_done(scene), named=named, step=rfc3339(scene.now), tried_since="")
+    if scene.pending:
+        if rollout.tried_since:
+            return scene.decide(_done(scene), step=rfc3339(scene.now), tried_since="")
         return scene.decide(_done(scene))
+    if unnamed:
+        since = rollout.tried_since or rfc3339(scene.now)
+        return scene.decide(f"{_done(scene)}; {OTHERS_AWAY}", tried_since=since)
     if not scene.named:
         return scene.decide("no replica runs that could load it")
     return _promoted(scene)
+
+
+def _next(scene: _Scene) -> tuple[str, ...]:
+    """Who is named next. Who takes no requests loses nothing by it, so that only as many as may exchange at
+    once limits those."""
+    free = room_by_our_hand(scene.asked, scene.going)
+    ready = [one.instance for one in scene.unnamed if one.ready]
+    away = [one.instance for one in scene.unnamed if not one.ready]
+    return tuple([*ready[: scene.room(scene.rollout.tried_since)], *away][:free])
 
 
 def _done(scene: _Scene) -> str:

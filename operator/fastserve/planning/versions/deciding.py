@@ -2,8 +2,10 @@
 
     nothing answers, or nobody runs       -> the asked version is the stable one at once
     refused at this generation            -> the stable one stays
+    new pods come                         -> they get the stable one; where they cannot hold it, as the first
     otherwise                             -> a rollout: replicas are named, a few at a time, and tried
     a rollout that nobody wants any more  -> its replicas go back, a few at a time
+    the table is lost                     -> as the first, and who answers with another keeps it for a while
 
 All memory is in the table itself, so that whoever decides next goes on from there. The same observation
 gives the same member, byte for byte, until a step is due.
@@ -16,6 +18,7 @@ from fastserve.api.routes import MAX_REMEMBERED, Member, Refused, Rollout
 from fastserve.api.versions import RolloutType
 from fastserve.planning.moments import Moment, rfc3339
 from fastserve.planning.versions.advancing import advance, first_share
+from fastserve.planning.versions.holding import is_held, let_go, strangers, take_at_once
 from fastserve.planning.versions.returning import go_back
 from fastserve.planning.versions.words import Asked, Decision, Heard, Phase, name_of
 
@@ -24,10 +27,10 @@ def next_member(before: Member | None, asked: Asked, heard: Sequence[Heard], now
     """The member as it is to be, from the member `before` in the table, what is `asked`, and the replicas
     that are there."""
     decided = _decided(before, asked, heard, now)
-    return replace(decided, member=_without_idle_memory(decided.member))
+    return replace(decided, member=without_idle_memory(decided.member))
 
 
-def _without_idle_memory(member: Member) -> Member:
+def without_idle_memory(member: Member) -> Member:
     """Which spec asked is remembered only where a version is on its way or was refused: else an edit that
     changes nothing for the routers would still give all of them a new table."""
     if member.rollout is not None or member.refused:
@@ -37,11 +40,14 @@ def _without_idle_memory(member: Member) -> Member:
 
 def _decided(before: Member | None, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     if before is None:
-        return Decision(asked.wanted, Phase.REST, "it is a new member")
+        decided = take_at_once(asked.wanted, asked, heard, now)
+        return decided if decided.member.rollout else Decision(asked.wanted, Phase.REST, "it is a new member")
     kept = _carried(before, asked)
     rollout = kept.rollout
     if rollout is None:
         return _without_rollout(kept, asked, heard, now)
+    if is_held(kept):
+        return _with_held(kept, asked, heard, now)
     if asked.policy.paused and not _needs_new_pods(kept, asked):
         because = f"version {name_of(rollout.candidate)} is paused where it is"
         return Decision(kept, Phase.PAUSED, because)
@@ -69,7 +75,7 @@ def _carried(before: Member, asked: Asked) -> Member:
             # Of one digest, the files and threads may be newer ones.
             "target": wanted.target if at_target else before.target,
             "max_concurrency": wanted.max_concurrency if at_target else before.max_concurrency,
-            "rollout": _refreshed(before.rollout, asked) if before.rollout else None,
+            "rollout": _refreshed(before.rollout, asked, held=is_held(before)) if before.rollout else None,
             "proved": before.proved,
             "refused": before.refused if same_life else (),
             "generation": before.generation if same_spec else wanted.generation,
@@ -77,8 +83,8 @@ def _carried(before: Member, asked: Asked) -> Member:
     )
 
 
-def _refreshed(rollout: Rollout, asked: Asked) -> Rollout:
-    """The rollout with what the policy says now."""
+def _refreshed(rollout: Rollout, asked: Asked, *, held: bool = False) -> Rollout:
+    """The rollout with what the policy says now; `held` where it is none but that of the stable version."""
     policy, wanted = asked.policy, asked.wanted.target
     return rollout.model_copy(
         update={
@@ -87,7 +93,7 @@ def _refreshed(rollout: Rollout, asked: Asked) -> Rollout:
             "deadline_seconds": policy.progress_deadline_seconds,
             "recreate": policy.type is RolloutType.RECREATE,
             "min_agreement": policy.gate.min_agreement,
-            "paused": policy.paused,
+            "paused": policy.paused or held,
         }
     )
 
@@ -99,22 +105,31 @@ def _changed(member: Member, rollout: Rollout | None) -> Member:
 def _without_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     wanted = asked.wanted.target
     if wanted.digest == kept.target.digest:
-        if any(one.answers(wanted.digest) and not one.answers_wholly(wanted.digest) for one in heard):
-            return Decision(kept, Phase.RETURNING, f"replicas go back to version {name_of(wanted)}")
-        return Decision(_proved_by(kept, asked, heard), Phase.REST, "the stable version is the wanted one")
+        return _at_rest(kept, asked, heard, now)
     refused = refusal_of(kept, wanted.digest)
     if refused is not None:
         because = f"version {name_of(wanted)} is refused ({refused.reason}: {refused.message})"
         return Decision(kept, Phase.REFUSED, f"{because}; {name_of(kept.target)} stays")
-    lost = _nothing_to_lose(kept, heard)
-    if asked.policy.paused and not lost and not _needs_new_pods(kept, asked):
+    lost, useless = _nothing_to_lose(kept, heard), asked.useless or _needs_new_pods(kept, asked)
+    if asked.policy.paused and not lost and not useless:
         because = f"version {name_of(wanted)} waits: the rollout is paused"
         return Decision(kept, Phase.PAUSED, because)
-    if lost or asked.at_once or not heard or any(one.exchanges_alone for one in heard):
-        update = {"target": wanted, "max_concurrency": asked.wanted.max_concurrency}
-        because = f"version {name_of(wanted)} takes the place of {name_of(kept.target)} at once"
-        return Decision(kept.model_copy(update=update), Phase.REST, because)
+    if lost or useless or not asked.replicas:
+        return take_at_once(kept, asked, heard, now)
+    if asked.new_pods or not heard:
+        # They load what is known to be good; what is asked for is tried beside it.
+        because = f"version {name_of(wanted)} waits until new pods answer with {name_of(kept.target)}"
+        return Decision(kept, Phase.WAITING, because)
     return advance(_changed(kept, _begun(kept, asked, now)), asked, heard, now)
+
+
+def _at_rest(kept: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
+    wanted = asked.wanted.target
+    if len(strangers(kept, heard)) > asked.policy.max_unavailable:
+        return take_at_once(kept, asked, heard, now)
+    if any(one.answers(wanted.digest) and not one.answers_wholly(wanted.digest) for one in heard):
+        return Decision(kept, Phase.RETURNING, f"replicas go back to version {name_of(wanted)}")
+    return Decision(_proved_by(kept, asked, heard), Phase.REST, "the stable version is the wanted one")
 
 
 def _needs_new_pods(kept: Member, asked: Asked) -> bool:
@@ -122,8 +137,7 @@ def _needs_new_pods(kept: Member, asked: Asked) -> bool:
     of devices, or without its claim. No pause keeps such pods from coming."""
     stable, wanted = kept.target, asked.wanted.target
     claimed = stable.storage_uri.startswith("pvc://") and stable.storage_uri != wanted.storage_uri
-    other = stable.engine.devices != wanted.engine.devices or claimed
-    return asked.at_once and wanted.digest != stable.digest and other
+    return wanted.digest != stable.digest and (stable.engine.devices != wanted.engine.devices or claimed)
 
 
 def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
@@ -135,12 +149,6 @@ def _nothing_to_lose(kept: Member, heard: Sequence[Heard]) -> bool:
     return kept.target.digest not in kept.proved or (
         bool(phases) and all(phase == "FailedToLoad" for phase in phases)
     )
-
-
-def _all_exchange_alone(heard: Sequence[Heard]) -> bool:
-    """Whether whoever was heard knows no rollouts, and so never loads what it is named for."""
-    told = [one for one in heard if one.state is not None]
-    return bool(told) and all(one.exchanges_alone for one in told)
 
 
 def _begun(kept: Member, asked: Asked, now: Moment) -> Rollout:
@@ -164,14 +172,24 @@ def _proved_by(kept: Member, asked: Asked, heard: Sequence[Heard]) -> Member:
     return kept.model_copy(update={"proved": (*kept.proved, stable)[-MAX_REMEMBERED:]})
 
 
+def _with_held(kept: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
+    """Replicas that keep other versions are let go, or the stable version is another one again."""
+    another = asked.wanted.target.digest != kept.target.digest
+    if another and (not asked.policy.paused or _needs_new_pods(kept, asked)):
+        return take_at_once(kept, asked, heard, now)
+    decided = let_go(kept, asked, heard, now)
+    over = decided.member.rollout is None
+    return _without_rollout(decided.member, asked, heard, now) if over else decided
+
+
 def _with_rollout(kept: Member, asked: Asked, heard: Sequence[Heard], now: Moment) -> Decision:
     """A rollout that goes on, or is given up: aborted, overtaken by a newer version, or refused."""
     rollout, wanted = kept.rollout, asked.wanted.target
     if rollout is None:
         raise ValueError("a rollout that goes on is in the table")
     unwanted = rollout.candidate.digest != wanted.digest
-    if (unwanted and asked.at_once) or _all_exchange_alone(heard):
-        return _without_rollout(_changed(kept, None), asked, heard, now)
+    if unwanted and (asked.useless or _needs_new_pods(kept, asked)) and not refusal_of(kept, wanted.digest):
+        return take_at_once(kept, asked, heard, now)
     refused = any(
         one.digest == rollout.candidate.digest and one.generation >= rollout.generation
         for one in kept.refused

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastserve.api.routes import Rollout
 from fastserve.api.state import VersionState
-from fastserve.api.versions import DEFINITE, GATE_FAILED, LOAD_FAILED, Gate
+from fastserve.api.versions import DEFINITE, GATE_FAILED, LOAD_FAILED, UNSURE, Gate
 from fastserve.planning.versions.words import Fault, Heard
 
 ENOUGH_REQUESTS = 20
@@ -22,9 +22,7 @@ def definite_fault(rollout: Rollout, named: Sequence[Heard]) -> Fault | None:
         if told.last_failure and told.last_failure.reason in DEFINITE:
             return _told(heard, told)
     unknown = [
-        (heard, told)
-        for heard, told in failures
-        if told.last_failure and told.last_failure.reason == LOAD_FAILED
+        (heard, told) for heard, told in failures if told.last_failure and told.last_failure.reason in UNSURE
     ]
     if sum(max(1, told.failed_loads) for _, told in unknown) >= FAILED_LOADS:
         return _told(*unknown[0])

@@ -15,18 +15,18 @@ WHOLE = 0.999
 @dataclass(frozen=True)
 class Heard:
     """One replica. `instance` is its router's identity, `state` what it said of itself (None where it said
-    nothing), `ready` whether it takes requests, by whoever judges that."""
+    nothing), `ready` whether it takes requests, by whoever judges that; `outgoing` that it ends by itself
+    when new pods answer."""
 
     instance: str
     state: RouterState | None
     ready: bool
+    outgoing: bool = False
 
     @cached_property
     def versions(self) -> tuple[VersionState, ...]:
-        """What it has or failed to get; of a router that knows only one version, that one."""
-        if self.state is None:
-            return ()
-        return self.state.versions or _of_model(self.state)
+        """What it has or failed to get."""
+        return self.state.versions if self.state is not None else ()
 
     def version(self, digest: str) -> VersionState | None:
         return next((one for one in self.versions if one.digest == digest), None)
@@ -51,37 +51,18 @@ class Heard:
         """Whether it takes requests and was not heard this once, which says nothing on its versions."""
         return self.ready and self.state is None
 
-    @property
-    def exchanges_alone(self) -> bool:
-        """Whether it is the router of an older FastServe: such a one reads only the stable version."""
-        return self.state is not None and not self.state.versions and bool(_of_model(self.state))
-
-
-def _of_model(state: RouterState) -> tuple[VersionState, ...]:
-    model = state.model
-    if model is None or model.load.phase not in ("Loaded", "FailedToLoad"):
-        return ()
-    answers = state.ready and model.load.phase == "Loaded"
-    told = VersionState(
-        digest=model.digest,
-        version=model.version,
-        phase=model.load.phase,
-        active=answers,
-        share=1.0 if answers else 0.0,
-        last_failure=model.last_failure,
-    )
-    return (told,)
-
 
 @dataclass(frozen=True)
 class Asked:
-    """What the SubModel asks for: `wanted` is its member with the asked version as target. `at_once`:
-    nothing is tried beside the stable version, as the asked one comes with new pods or does another task."""
+    """What the SubModel asks for: `wanted` is its member with the asked version as target. `new_pods`: others
+    are to take the place of those that run; `useless`: nobody needs what answers now, as the asked version
+    does another task."""
 
     wanted: Member
     policy: RolloutPolicy
     replicas: int
-    at_once: bool = False
+    new_pods: bool = False
+    useless: bool = False
 
 
 class Phase(StrEnum):
@@ -94,6 +75,8 @@ class Phase(StrEnum):
     RETURNING = "Returning"
     """A version that is not wanted any more, or was refused, is being given up."""
     PAUSED = "Paused"
+    WAITING = "Waiting"
+    """For new pods, or until the route table has room for one more rollout."""
     REFUSED = "Refused"
     """The stable version stays although another one is asked for."""
 

@@ -173,6 +173,15 @@ class Gate:
             self._admit(now)
         self._count(now)
 
+    def tells(self, seconds: float, inside: int) -> bool:
+        """Whether it says something of an inference that it got no answer in `seconds`, with so many others
+        `inside` when it began. While nothing was seen yet nothing does."""
+        return self._forecast.usual > 0.0 and seconds >= self._forecast.takes(inside)
+
+    def has_time(self, now: float, deadline: float) -> bool:
+        """Whether an inference that began now would end by its deadline."""
+        return deadline - now > self._forecast.needs(self.in_flight)
+
     def sample(self, now: float, waited: float) -> None:
         self._samples.append((now, waited))
 

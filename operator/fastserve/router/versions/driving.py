@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from fastserve.api.meta import Failure
 from fastserve.api.routes import Member, Rollout, Target
-from fastserve.api.versions import DEFINITE, LOAD_FAILED
+from fastserve.api.versions import DEFINITE, UNSURE
 
 FAILED_LOADS = 2
 """Loads that fail for no known reason until no other is tried here."""
-LOAD_TIMEOUT = "LoadTimeout"
 MAX_GIVEN_UP = 8
 
 
@@ -51,6 +50,8 @@ class Course:
     leaving: str = ""
     """Name in Triton of the candidate that there is no room for beside what serves."""
     left_at: float = 0.0
+    admitted: str = ""
+    """Name in Triton of the candidate that there was found room for beside what serves."""
 
     def drive(self, member: Member | None) -> Drive:
         """What the table says for this router."""
@@ -80,4 +81,4 @@ def _is_of(rollout: Rollout) -> Callable[[GivenUp], bool]:
 
 def for_good(reason: str, loads: int) -> bool:
     """Whether another try here would end alike."""
-    return reason in DEFINITE or reason == LOAD_TIMEOUT or (reason == LOAD_FAILED and loads >= FAILED_LOADS)
+    return reason in DEFINITE or (reason in UNSURE and loads >= FAILED_LOADS)

@@ -78,4 +78,6 @@ def _waiting(seen: Seen) -> Step:
         return "Fetching"
     if seen.away and not seen.drained:
         return "Leaving"
+    if seen.target in seen.proving:
+        return "Warming"
     return "Loading" if seen.serving != seen.target else "Draining"
