@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from conftest import ROOT
+from harness.release import ROOT
 from harness import fake
 from harness.kubectl import Kubectl
 from harness.operators import leader, restarts
