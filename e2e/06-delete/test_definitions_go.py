@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from conftest import ROOT
 from harness import fake
 from harness.kubectl import Kubectl
 from harness.operators import leader, restarts
+from harness.release import ROOT
 from harness.statuses import is_so
 from harness.trace import parts, pods
 from harness.waiting import at_rest, eventually

@@ -35,6 +35,7 @@ COMPANIONS: dict[str, tuple[Change, ...]] = {
     "selection.topK": ((("combination", "minMembers"), 1),),
     "combination.minMembers": ((("selection", "topK"), 16),),
     "router.tls.clientCaSecretName": ((("router", "tls", "secretName"), "certificate"),),
+    "router.tracing.samplingRatio": ((("router", "tracing", "endpoint"), "http://collector:4318"),),
     "selection.fallback.subModel": ((("selection", "fallback", "type"), "SubModel"),),
 }
 # An edge that the type alone allows and a rule of several fields then refuses, with what it needs.
