@@ -144,12 +144,19 @@ def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Row]:
     yield swap_row(PLAIN, ask, swaps, lambda one, _: one.to_the_other(rollout={}))
     yield swap_row("memory for one", ask, trials, lambda one, _: one.to_the_other(rollout=RECREATE))
     yield swap_row("corrupt B", ask, trials, corrupt)
+    yield swap_row("corrupt B, memory for one", ask, trials, _corrupt_for_one)
     yield swap_row("B loads forever", ask, trials, _hanging)
     triton_killed(ask.world, INSTANCE)  # and with it the loads that hang
-    ask.world.until(lambda: ask.world.ready(INSTANCE), SETTLE_SECONDS)
+    # What is cleared away later would make room on the disk that is full.
+    ask.world.until(lambda: ask.world.ready(INSTANCE) and _is_tidy(ask.world), SETTLE_SECONDS)
     yield _full_disk_row(ask, trials)
     yield swap_row("router killed", ask, trials, _killed)
     yield swap_row("router killed, memory for one", ask, trials, _killed_leaving)
+
+
+def _is_tidy(world: World) -> bool:
+    """Whether the version that serves is all that is left of what was tried."""
+    return len(list((world.state / "tritons" / INSTANCE).iterdir())) == 1
 
 
 def _full_disk_row(ask: Ask, trials: int) -> Row:
@@ -161,7 +168,11 @@ def _full_disk_row(ask: Ask, trials: int) -> Row:
 
 def corrupt(exchanges: Exchanges, number: int) -> Swap:
     """By turns one whose code fails and one with another face."""
-    return exchanges.refused((SPOILT_ONE, MISSHAPEN)[number % 2])
+    return exchanges.refused((SPOILT_ONE, MISSHAPEN)[number % 2], rollout={})
+
+
+def _corrupt_for_one(exchanges: Exchanges, number: int) -> Swap:
+    return exchanges.refused((SPOILT_ONE, MISSHAPEN)[number % 2], rollout=RECREATE)
 
 
 def _hanging(exchanges: Exchanges, _number: int) -> Swap:

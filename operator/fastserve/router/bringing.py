@@ -22,7 +22,7 @@ from fastserve.router.rendering import Rendering, render
 from fastserve.router.table import max_batch
 from fastserve.router.triton import LoadFailed
 from fastserve.router.versions.comparing import check_agreement, compare
-from fastserve.router.versions.driving import Drive, for_good
+from fastserve.router.versions.driving import Drive
 from fastserve.router.versions.trial import Serving
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Bringing:
             log.warning("the last version does not come back", extra={"model": name, "why": str(error)})
             return
         failure, rollout = self._known.book.fail(error, now), self._known.drive.rollout
-        final = for_good(failure.reason, self._known.book.failures) or self._known.course.leaving == name
+        final = self._known.course.is_over(name, failure.reason, self._known.book.failures)
         if rollout is not None and rollout.candidate.model_name == name and final:
             self._known.course.give_up(rollout, failure, self._known.book.failures)
             self._known.parts.metrics.swaps("failed").inc()

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastserve.api.routes import Member, Rollout
-from fastserve.api.versions import LOAD_TIMEOUT
+from fastserve.api.versions import LOAD_FAILED, LOAD_TIMEOUT
 from fastserve.router.bookkeeping import failure_of
 from fastserve.router.loading import GOING, LOADING, READY, Action, Kind, Seen, backoff, next_action
-from fastserve.router.versions.driving import Course, Drive, for_good
+from fastserve.router.versions.driving import Course, Drive
 from pretend_versions import member, target
 
 DEADLINE = 60
@@ -140,8 +140,8 @@ class Pod:
             if fate == "ends":
                 self.end_triton()
                 self.failed(name, "TritonEnded")
-            elif fate == "fails":
-                self.failed(name, "CheckpointInvalid")
+            elif fate in ("fails", "unsure"):
+                self.failed(name, "CheckpointInvalid" if fate == "fails" else LOAD_FAILED)
             else:
                 self.index[name] = READY
                 self.dead.pop(name, None)
@@ -171,7 +171,7 @@ class Pod:
         self.failures += 1
         self.retry_at = self.now + backoff(self.failures, reason)
         rollout = self.course.drive(self.table).rollout
-        if rollout and (for_good(reason, self.failures) or self.course.leaving == name):
+        if rollout and self.course.is_over(name, reason, self.failures):
             self.course.give_up(rollout, failure_of(reason, reason), self.failures)
 
     def step(self) -> Action:
@@ -232,7 +232,7 @@ def served(**changes: object) -> Pod:
     return pod
 
 
-FATES = ["", "fails", "ends", "hangs", "mute"]
+FATES = ["", "fails", "unsure", "ends", "hangs", "mute"]
 changes = st.lists(
     st.tuples(
         st.sampled_from(
@@ -296,7 +296,12 @@ def test_whatever_happens_an_exchange_ends_and_something_answers(
 @pytest.mark.parametrize("share", ["0.1", "1"])
 @pytest.mark.parametrize(
     ("fate", "reason", "loads"),
-    [("fails", "CheckpointInvalid", 1), ("hangs", LOAD_TIMEOUT, 1), ("ends", "TritonEnded", 2)],
+    [
+        ("fails", "CheckpointInvalid", 1),
+        ("unsure", LOAD_FAILED, 2),
+        ("hangs", LOAD_TIMEOUT, 1),
+        ("ends", "TritonEnded", 2),
+    ],
 )
 def test_what_cannot_be_had_is_given_up_with_its_reason_and_a_serves(
     roomy: bool, share: str, fate: str, reason: str, loads: int
@@ -309,6 +314,7 @@ def test_what_cannot_be_had_is_given_up_with_its_reason_and_a_serves(
     given_up = pod.course.failed(pod.table.rollout)
     assert given_up is not None
     assert given_up.failure.reason == reason
+    assert given_up.loads >= loads, "whoever decides waits for that many"
     assert sum(one == (Kind.LOAD, B) for one in kinds(pod)) <= loads
     assert pod.serving == A
     if fate != "hangs":

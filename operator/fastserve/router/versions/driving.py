@@ -66,6 +66,12 @@ class Course:
         """The candidate's failure here in this very rollout."""
         return next((one for one in self.given_up if _is_of(rollout)(one)), None)
 
+    def is_over(self, name: str, reason: str, loads: int) -> bool:
+        """Whether the candidate is not tried again here after it failed. One that there is no room for beside
+        what serves costs a leave each time: it is tried again only as often as whoever decides wants to see
+        it fail."""
+        return for_good(reason, loads) or (self.leaving == name and reason not in UNSURE)
+
     def give_up(self, rollout: Rollout, failure: Failure, loads: int) -> None:
         """Drive at the stable version from here on."""
         kept = [one for one in self.given_up if not _is_of(rollout)(one)]
