@@ -16,6 +16,9 @@ TRITON_ENDED = "TritonEnded"
 """Triton ended while it loaded: of something else, or of a version that is too large for its container."""
 UNSURE = frozenset({LOAD_FAILED, TRITON_ENDED})
 """Reasons for which a version is tried a second time, and no third time."""
+FAILED_LOADS = 2
+"""Loads that fail for these reasons, on one router or several, until the version is to blame: a router tries
+as often as whoever decides wants to see it fail."""
 LOAD_TIMEOUT = "LoadTimeout"
 """Not loaded by the rollout's own deadline."""
 DEFINITE = frozenset(

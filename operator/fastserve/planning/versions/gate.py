@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from fastserve.api.routes import Rollout
 from fastserve.api.state import VersionState
-from fastserve.api.versions import DEFINITE, GATE_FAILED, LOAD_FAILED, UNSURE, Gate
+from fastserve.api.versions import DEFINITE, FAILED_LOADS, GATE_FAILED, LOAD_FAILED, UNSURE, Gate
 from fastserve.planning.versions.words import Fault, Heard
 
 ENOUGH_REQUESTS = 20
 """Requests from which on shares and medians mean something."""
-FAILED_LOADS = 2
-"""Loads that fail for no known reason, on one router or several, until it is the version's."""
 MAX_MESSAGE = 1024
 
 

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 from fastserve.api.meta import Failure
 from fastserve.api.routes import Member, Rollout, Target
-from fastserve.api.versions import DEFINITE, UNSURE
+from fastserve.api.versions import DEFINITE, FAILED_LOADS, UNSURE
 
-FAILED_LOADS = 2
-"""Loads that fail for no known reason until no other is tried here."""
 MAX_GIVEN_UP = 8
 
 
