@@ -155,7 +155,7 @@ SWAPS ?= 100
 TRIALS ?= 20
 
 .PHONY: chaos
-chaos: install ## Swaps, deaths, sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; PART=versions|sharded|replicas; SHORT=1: a minute)
+chaos: install ## Swaps, deaths, sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; PART=versions|custom|sharded|replicas; SHORT=1: a minute)
 	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS) $(PART:%=--part %))
 
 LIVES ?= 200

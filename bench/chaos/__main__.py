@@ -37,11 +37,16 @@ class Length:
 
 
 def version_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
-    """Exchanges of versions, and the deaths of a model that is its user's own."""
+    """Exchanges of versions."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
-        ask = Ask(world, length.rate, folder)
-        yield from swaps.rows(ask, length.swaps, length.trials)
-        yield from deaths.rows(ask, deaths.CUSTOM_FAULTS, length.trials)
+        yield from swaps.rows(Ask(world, length.rate, folder), length.swaps, length.trials)
+
+
+def custom_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+    """Deaths of a model that is its user's own."""
+    parts = swaps.parts_of(_new(folder, "custom-models"), ground)
+    with running(_new(folder, "custom"), parts) as world:
+        yield from deaths.rows(Ask(world, length.rate, folder), deaths.CUSTOM_FAULTS, length.trials)
 
 
 def sharded_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
@@ -58,7 +63,12 @@ def replica_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
         yield from replicas.rows(Ask(world, length.rate, folder), length.trials)
 
 
-PARTS = {"versions": version_rows, "sharded": sharded_rows, "replicas": replica_rows}
+PARTS = {
+    "versions": version_rows,
+    "custom": custom_rows,
+    "sharded": sharded_rows,
+    "replicas": replica_rows,
+}
 
 
 def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:

@@ -65,7 +65,7 @@ class Swap:
 @dataclass(frozen=True)
 class Death:
     """One process that was hurt at `at`. Its router was `seen` not to be ready, and ready `again`; `own` is
-    the version that answers there, `load_seconds` what its last load took."""
+    the version that answers there, `load_seconds` what its load took that time."""
 
     at: float
     seen: float | None

@@ -26,7 +26,7 @@ from fastserve.errors import FastServeError
 
 LOADING, LOADED, FAILED = "Loading", "Loaded", "FailedToLoad"
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-LASTING_SECONDS = 30.0
+LASTING_SECONDS = 10.0
 """A generation that lived this long was a good one: the back-off begins anew."""
 
 

@@ -28,7 +28,7 @@ END_SECONDS = 20.0
 """From asking Triton to end to killing it: its own exit timeout (10 s) and a reserve. Whoever asks us waits
 for longer than that."""
 KILL_SECONDS = 10.0
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 10.0
 """A Triton that ran for so long is restarted at once, whatever was before."""
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0
 CANNOT_EXECUTE = 127

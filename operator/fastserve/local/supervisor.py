@@ -18,7 +18,7 @@ from pathlib import Path
 from fastserve.local.documents import Launch, ProcessKind, ProcessSpec, RunningProcess
 
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 10.0
 """A process that ran this long starts again without a growing delay."""
 KILL_AFTER = 35.0
 """Seconds from asking to killing: Triton's own exit timeout plus a reserve."""

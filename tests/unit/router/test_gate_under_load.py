@@ -286,3 +286,21 @@ def test_a_failure_is_no_answer_and_frees_the_place() -> None:
         assert gate.in_flight == 1
 
     run_in_virtual_time(story())
+
+
+def test_a_queue_before_a_backend_that_stopped_is_as_long_as_it_may_be() -> None:
+    """Nobody asks too much: whoever waits is answered, or sent elsewhere once the backend is given up."""
+
+    async def story() -> None:
+        load, _, sheds = load_on("batches of 32 that take 30 ms", places=32)
+        await load.run(200.0, 4.0, 30.0)
+        assert not sheds
+        load.backend.slower = 1e6
+        await load.run(200.0, 1.1, 30.0)
+        assert not sheds
+        assert load.gate.waiting > 150
+        for task in load.tasks:
+            task.cancel()
+        await asyncio.gather(*load.tasks, return_exceptions=True)
+
+    run_in_virtual_time(story())

@@ -84,6 +84,8 @@ class Forecast:
             return 0.0
         return (ahead + 1) * max(self.takes(places - 1), now - self.moved_at) / places
 
-    def stands(self, seconds: float) -> bool:
-        """Whether a queue that was not empty for `seconds` is one that stands."""
-        return seconds > max(STANDING_SECONDS, STANDING_ROUNDS * self.usual)
+    def stands(self, seconds: float, now: float) -> bool:
+        """Whether a queue that was not empty for `seconds` is one that stands. One that nothing leaves
+        does not: what it waits for is slow or dead, and too many requests are not why."""
+        patience = max(STANDING_SECONDS, STANDING_ROUNDS * self.usual)
+        return seconds > patience >= now - self.moved_at

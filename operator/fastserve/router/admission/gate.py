@@ -212,7 +212,7 @@ class Gate:
     def _make_room(self, waiter: Waiter) -> None:
         """Raises BackendOverloaded where there is none, and nobody to give way."""
         waiting, room = len(self._queue), self.max_waiting
-        if waiting and self._forecast.stands(waiter.since - self._stands_since):
+        if waiting and self._forecast.stands(waiter.since - self._stands_since, waiter.since):
             room = min(room, max(self.limit, STANDING_ROOM))
         if waiting < room:
             return
