@@ -57,7 +57,7 @@ def words_of(body: bytes) -> str:
     """The message of a Status, or the text as it came; shortened."""
     try:
         status = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace").strip()[:MAX_TEXT]
     if isinstance(status, dict) and isinstance(status.get("message"), str):
         return str(status["message"])[:MAX_TEXT]

@@ -206,7 +206,7 @@ class KubeCluster:
             raise failure_of(status, body)
         try:
             found = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise Unreachable(f"{call.method} {call.path} was answered with what is not JSON") from error
         if not isinstance(found, dict):
             raise Unreachable(f"{call.method} {call.path} was answered with what is no object")
@@ -244,7 +244,7 @@ class KubeCluster:
                     yield msgspec.json.decode(line)
         except TimeoutError as error:
             raise Unreachable(f"nothing came for {SILENT_SECONDS:g} s") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Expired(f"the server sent what is not JSON: {error}") from error
         except (aiohttp.ClientError, ValueError) as error:  # ValueError: a line without end
             raise Unreachable(str(error) or type(error).__name__) from error

@@ -48,7 +48,7 @@ def read_marker(folder: Path) -> Marker | None:
     """The marker of a folder; None where there is none that can be read."""
     try:
         return msgspec.json.decode((folder / RESERVED).read_bytes(), type=Marker)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -98,7 +98,7 @@ class OciArtifact:
             raise DigestMismatch(f"the registry sent {digest} for {reference}: it is broken or lies")
         try:
             return msgspec.json.decode(content, type=Manifest), digest
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceUnavailable("the registry sent a manifest that is none") from error
 
     def _asked(self, url: str) -> bytes:

@@ -98,7 +98,7 @@ class Part:
     def _read_record(self) -> Record | None:
         try:
             found = msgspec.json.decode(self._record.read_bytes(), type=Record)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError, RecursionError):
             return None
         return found if self.path.exists() else None
 

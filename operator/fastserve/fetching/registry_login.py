@@ -80,7 +80,7 @@ class Login:
         check_status(response)
         try:
             answer = msgspec.json.decode(content, type=dict[str, object])
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceUnavailable("the registry's realm sent a token that is none") from error
         return str(answer.get("token") or answer.get("access_token") or "")
 
@@ -92,7 +92,7 @@ def basic_of(config: str, registry: str) -> str:
         return ""
     try:
         auths = msgspec.json.decode(config, type=DockerConfig).auths
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSpec(".dockerconfigjson", "is no Docker configuration", '{"auths": {…}}') from error
     for name, entry in auths.items():
         host = urlsplit(name if "//" in name else f"//{name}").netloc

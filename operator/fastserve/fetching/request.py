@@ -56,5 +56,5 @@ def read_request(document: bytes) -> FetchRequest:
     """Decode a request. Raises InvalidSpec where it is none."""
     try:
         return msgspec.json.decode(document, type=FetchRequest)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSpec("request", str(error), "a JSON document of FetchRequest") from error
