@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import deaths, replicas, sharded, swaps
+from chaos import deaths, minilm, replicas, sharded, swaps
+from chaos.learning import answers_of, write_learnt
 from chaos.model import Ground
 from chaos.scorecard import RESULTS, Terms, report
-from chaos.scoring import CONTENT, Row
+from chaos.scoring import CONTENT, Planned
 from chaos.swaps import Ask
 from chaos.world import ground_of, running
 
@@ -36,28 +37,35 @@ class Length:
     rate: float
 
 
-def version_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+def version_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Planned]:
     """Exchanges of versions."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         yield from swaps.rows(Ask(world, length.rate, folder), length.swaps, length.trials)
 
 
-def custom_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+def custom_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Planned]:
     """Deaths of a model that is its user's own."""
     parts = swaps.parts_of(_new(folder, "custom-models"), ground)
     with running(_new(folder, "custom"), parts) as world:
         yield from deaths.rows(Ask(world, length.rate, folder), deaths.CUSTOM_FAULTS, length.trials)
 
 
-def sharded_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+def sharded_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Planned]:
     """Deaths of all that a model of two ranks consists of."""
     with running(_new(folder, "sharded"), sharded.parts_of(folder, ground)) as world:
-        known = sharded.learnt(world, folder / "learnt.json")
-        ask = Ask(world, length.rate, folder, known)
+        answers = answers_of(world.address, sharded.NAME)
+        ask = Ask(world, length.rate, folder, write_learnt(folder / "learnt-sharded.json", [answers]))
         yield from deaths.rows(ask, deaths.FAULTS, length.trials)
 
 
-def replica_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Row]:
+def minilm_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Planned]:
+    """Exchanges and deaths of a real model, at half of its peak."""
+    models = _new(folder, "minilm-models")
+    with running(_new(folder, "minilm"), minilm.parts_of(models, ground)) as world:
+        yield from minilm.rows(Ask(world, length.rate, models), length.trials)
+
+
+def replica_rows(folder: Path, ground: Ground, length: Length) -> Iterator[Planned]:
     """One of two replicas that is ill."""
     with running(_new(folder, "twins"), replicas.parts_of(folder, ground)) as world:
         yield from replicas.rows(Ask(world, length.rate, folder), length.trials)
@@ -68,16 +76,17 @@ PARTS = {
     "custom": custom_rows,
     "sharded": sharded_rows,
     "replicas": replica_rows,
+    "minilm": minilm_rows,
 }
 
 
-def short_rows(folder: Path, ground: Ground) -> Iterator[Row]:
+def short_rows(folder: Path, ground: Ground) -> Iterator[Planned]:
     """A few exchanges, one that is refused, and a killed Triton."""
     with running(_new(folder, "versions"), swaps.parts_of(folder, ground)) as world:
         ask = Ask(world, 50.0, folder)
-        yield swaps.swap_row(swaps.PLAIN, ask, 2, lambda one, _: one.to_the_other())
-        yield swaps.swap_row("corrupt B", ask, 1, swaps.corrupt)
-        yield deaths.death_row(deaths.CUSTOM_FAULTS[1], ask, 1)
+        yield swaps.planned(swaps.PLAIN, ask, 2, swaps.plain)
+        yield swaps.planned("corrupt B", ask, 1, swaps.corrupt)
+        yield from deaths.rows(ask, deaths.CUSTOM_FAULTS[1:], 1)
 
 
 def main() -> int:
@@ -94,8 +103,9 @@ def main() -> int:
         length, kept = Length(given.swaps, given.trials, given.rate), True
         for part in given.part or PARTS:
             rows = PARTS[part](folder, ground, length)
-            made = report(rows, Terms(given.rate, WAIT_SECONDS), given.results / f"chaos-{part}.json")
-            kept = kept and all(row.kept for row in made)
+            terms, result = Terms(given.rate, WAIT_SECONDS), given.results / f"chaos-{part}.json"
+            made = report(rows, terms, result, frozenset(given.row))
+            kept = kept and bool(made) and all(row.kept for row in made)
     return int(not kept)
 
 
@@ -113,6 +123,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second")
     parser.add_argument("--short", action="store_true", help="few trials of few rows")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given again")
+    parser.add_argument(
+        "--row", action="append", default=[], help="only the row of this name; the file's other rows stay"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder where the JSON goes")
     return parser.parse_args()
 

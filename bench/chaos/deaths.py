@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from chaos import sharded, swaps
 from chaos.faults import killed, rank_killed, stub_killed, triton_frozen, triton_killed
 from chaos.load import load_on
 from chaos.records import LEARNT
-from chaos.scoring import Death, Row, Whole, death_trials, lost_before, row
+from chaos.scoring import Death, Planned, Row, Whole, death_trials, lost_before, row
 from chaos.swaps import REST_SECONDS, Ask
 from chaos.world import World
 
@@ -43,10 +44,10 @@ CUSTOM_FAULTS = (
 )
 
 
-def rows(ask: Ask, faults: tuple[Fault, ...], trials: int) -> Iterator[Row]:
+def rows(ask: Ask, faults: tuple[Fault, ...], trials: int) -> Iterator[Planned]:
     """One row for each fault."""
     for fault in faults:
-        yield death_row(fault, ask, trials)
+        yield Planned(fault.name, partial(death_row, fault, ask, trials))
 
 
 def death_row(fault: Fault, ask: Ask, count: int) -> Row:

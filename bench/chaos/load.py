@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,9 +75,9 @@ def load_on(plan: LoadPlan, name: str) -> Iterator[Load]:
 
 
 class Caller:
-    """Asks, and keeps what came of it. `learnt` are first scores, by text, that were learnt."""
+    """Asks, and keeps what came of it. `learnt` are first scores by text, one of each version."""
 
-    def __init__(self, address: str, learnt: Mapping[str, float]) -> None:
+    def __init__(self, address: str, learnt: Mapping[str, Sequence[float]]) -> None:
         self._client, self._learnt = Upstream(address), learnt
         self._bodies = {text: json.dumps({"text": text}).encode() for text in TEXTS}
         self.sent: list[Sent] = []
@@ -97,8 +97,9 @@ class Caller:
             left = msgspec.json.decode(body, type=_Answer).scores[LABELS[0]]
         except (msgspec.DecodeError, KeyError):
             return NO_VERSION
-        if abs(left - self._learnt.get(text, -1.0)) < TOLERANCE:
-            return LEARNT
+        for number, score in enumerate(self._learnt.get(text, ())):
+            if abs(left - score) < TOLERANCE:
+                return LEARNT + number
         told = version_told(left, text)
         return NO_VERSION if told is None else told
 

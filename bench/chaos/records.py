@@ -5,7 +5,7 @@ import msgspec
 NO_VERSION = -1
 """Of an answer that is none, or has wrong numbers."""
 LEARNT = 8
-"""Of an answer that was learnt by asking while all was well."""
+"""Of an answer that was learnt by asking while all was well; the numbers after it are of further versions."""
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -4,12 +4,13 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from chaos.faults import ill
 from chaos.load import load_on
 from chaos.model import Ground, write_model
-from chaos.scoring import Illness, Row, Whole, illness_trials, lost_before, row
+from chaos.scoring import Illness, Planned, Row, Whole, illness_trials, lost_before, row
 from chaos.swaps import Ask
 from chaos.world import ASKED_FOR, ILLNESSES, Part, World
 
@@ -24,9 +25,9 @@ def parts_of(folder: Path, ground: Ground) -> list[Part]:
     return [Part(NAME, ASKED_FOR, write_model(folder / "twin", 0, ground), replicas=2)]
 
 
-def rows(ask: Ask, trials: int) -> Iterator[Row]:
+def rows(ask: Ask, trials: int) -> Iterator[Planned]:
     for illness, name in (("slow", "replica 10 times slower"), ("failing half", "replica failing half")):
-        yield illness_row(name, ask, trials, illness)
+        yield Planned(name, partial(illness_row, name, ask, trials, illness))
 
 
 def illness_row(name: str, ask: Ask, count: int, illness: str) -> Row:

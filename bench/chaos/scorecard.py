@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from chaos.scoring import Row
+from chaos.scoring import Planned, Row
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -24,13 +25,20 @@ class Terms:
     wait_seconds: float
 
 
-def report(rows: Iterable[Row], terms: Terms, result: Path) -> Sequence[Row]:
-    """Print and write each row as it comes: a long run that is ended has shown what it saw."""
-    console, made = Console(width=160), []
-    for row in rows:
+def report(
+    rows: Iterable[Planned], terms: Terms, result: Path, only: frozenset[str] = frozenset()
+) -> Sequence[Row]:
+    """Make, print and write each row: a long run that is ended has shown what it saw. Where `only` some are
+    asked for, the others of an earlier run stay in the file."""
+    console, made, written = Console(width=160), [], _rows_in(result) if only else {}
+    for planned in rows:
+        if only and planned.name not in only:
+            continue
+        row = planned.make()
         made.append(row)
         console.print(_line(row))
-        _write(made, terms, result)
+        written[planned.name] = _as_json(row)
+        _write(list(written.values()), terms, result)
     table = Table(
         "FAULT", "N", "PASSED", "FELL SHORT", "WORST", "TOGETHER", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -61,12 +69,21 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _write(rows: Sequence[Row], terms: Terms, result: Path) -> None:
+def _rows_in(result: Path) -> dict[str, dict[str, Any]]:
+    rows = json.loads(result.read_text())["rows"] if result.exists() else []
+    return {row["name"]: row for row in rows}
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "worst": _finite(row.worst), "whole": _finite(row.whole)}
+
+
+def _write(rows: Sequence[dict[str, Any]], terms: Terms, result: Path) -> None:
     document = {
         "requestsPerSecond": terms.rate,
         "declaredWaitSeconds": terms.wait_seconds,
         "cpus": os.cpu_count(),
-        "rows": [{**asdict(row), "worst": _finite(row.worst), "whole": _finite(row.whole)} for row in rows],
+        "rows": rows,
     }
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(document, indent=2) + "\n")

@@ -45,6 +45,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A row that is still to be made."""
+
+    name: str
+    make: Callable[[], Row]
+
+
+@dataclass(frozen=True)
 class Swap:
     """One exchange of versions, asked for and settled at these moments. `before` answered until then, `after`
     does from then on (None: nobody), any of `meanwhile` may in between; `wanted` was asked for, None where it
@@ -108,6 +116,7 @@ def row(name: str, trials: Sequence[Trial], whole: Whole) -> Row:
     told = {
         **whole.figures,
         "requests": len(sent),
+        "requests per s": len(sent) / (sent[-1].due - sent[0].due) if len(sent) > 1 else 0.0,
         "p99 ms": 1000 * p99(sent),
         "generator cpu s": made.cpu_seconds,
         "generator late s": made.late,

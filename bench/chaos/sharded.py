@@ -1,8 +1,6 @@
 """A pool whose model is cut into two ranks by the product's own engine: a tiny random checkpoint, whose
 answers are known by asking once while all is well."""
 
-import json
-import urllib.request
 from pathlib import Path
 
 import torch
@@ -11,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from chaos.load import TEXTS
 from chaos.model import LABELS, Ground, write_model
-from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
+from chaos.world import ASKED_FOR, ELSEWHERE, Part
 
 NAME, INSTANCE = "sharded", "sharded-0"
 NEIGHBOUR = 7
@@ -55,18 +53,3 @@ def write_checkpoint(folder: Path) -> Path:
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
-
-
-def learnt(world: World, file: Path) -> Path:
-    """Asks for every text of the load, and writes the answers as what the load is to expect."""
-    file.write_text(json.dumps({text: _asked(world.address, text) for text in TEXTS}))
-    return file
-
-
-def _asked(address: str, text: str) -> float:
-    body = json.dumps({"text": text, "subModel": NAME}).encode()
-    request = urllib.request.Request(
-        f"http://{address}/v1/predict", body, {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return float(json.load(answer)["scores"][LABELS[0]])

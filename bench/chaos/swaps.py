@@ -10,7 +10,7 @@ from typing import Any
 from chaos.faults import full_disk, killed_at, may_mount, triton_killed
 from chaos.load import Load, LoadPlan, load_on
 from chaos.model import HANGING, SPOILT, Ground, write_model
-from chaos.scoring import P99_RATIO, Row, Swap, Whole, lost_before, p99_ratio, row, swap_trials
+from chaos.scoring import P99_RATIO, Planned, Row, Swap, Whole, lost_before, p99_ratio, row, swap_trials
 from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
 
 NAME, INSTANCE = "swapped", "swapped-0"
@@ -28,12 +28,14 @@ RECREATE: Mapping[str, Any] = {"type": "Recreate"}
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row is made of: its pool, how much load, where records lie, and what the load is to expect."""
+    """What a row is made of: its pool, how much load, where records and models lie, what the load is to
+    expect, and the two versions that are exchanged."""
 
     world: World
     rate: float
     folder: Path
     learnt: Path | None = None
+    pair: tuple[int, int] = (A, B)
 
     @property
     def load(self) -> LoadPlan:
@@ -43,18 +45,19 @@ class Ask:
 def parts_of(folder: Path, ground: Ground) -> list[Part]:
     """Writes the models of the versions; the pool: one whose versions are exchanged, and a neighbour."""
     for number, initialize in ((SPOILT_ONE, SPOILT), (HANGING_ONE, HANGING)):
-        write_model(_folder(folder, number), number, ground, initialize)
+        write_model(folder_of(folder, number), number, ground, initialize)
     for number in (A, B, MISSHAPEN, NEIGHBOUR):
-        write_model(_folder(folder, number), number, ground)
-    config = _folder(folder, MISSHAPEN) / "config.pbtxt"
+        write_model(folder_of(folder, number), number, ground)
+    config = folder_of(folder, MISSHAPEN) / "config.pbtxt"
     config.write_text(config.read_text().replace('name: "scores"', 'name: "numbers"'))
     return [
-        Part(NAME, ASKED_FOR, _folder(folder, A), version="a"),
-        Part("neighbour", ELSEWHERE, _folder(folder, NEIGHBOUR), version="neighbour"),
+        Part(NAME, ASKED_FOR, folder_of(folder, A), version="a"),
+        Part("neighbour", ELSEWHERE, folder_of(folder, NEIGHBOUR), version="neighbour"),
     ]
 
 
-def _folder(folder: Path, number: int) -> Path:
+def folder_of(folder: Path, number: int) -> Path:
+    """Where the model of a version lies."""
     return folder / f"version-{number}"
 
 
@@ -63,11 +66,12 @@ class Exchanges:
 
     def __init__(self, ask: Ask) -> None:
         self._ask, self._world = ask, ask.world
-        self._now, self._count = A, 0
+        (self._a, self._b), self._count = ask.pair, 0
+        self._now = self._a
 
     def to_the_other(self, step: str = "", **changes: Any) -> Swap:
         """A→B or B→A; where a step is named the router is killed after it."""
-        before, wanted = self._now, B if self._now == A else A
+        before, wanted = self._now, self._b if self._now == self._a else self._a
         with killed_at(self._world, INSTANCE, step) if step else nullcontext():
             asked = self._write(wanted, **changes)
             if not step:
@@ -87,22 +91,22 @@ class Exchanges:
         return Swap(asked, time.monotonic(), before, self._which(), None, frozenset({before}), told=told)
 
     def home(self) -> None:
-        """Back to A, without a word about it."""
-        if self._now != A:
-            self._write(A, rollout={})
-            self._until_settled(A)
+        """Back to the first one, without a word about it."""
+        if self._now != self._a:
+            self._write(self._a, rollout={})
+            self._until_settled(self._a)
 
     def _write(self, number: int, **changes: Any) -> float:
         self._count += 1
         asked = time.monotonic()
         self._world.change(
-            NAME, model=_folder(self._ask.folder, number), version=self._version(number), **changes
+            NAME, model=folder_of(self._ask.folder, number), version=self._version(number), **changes
         )
         return asked
 
     def _version(self, number: int) -> str:
         # What cannot be is told apart each time: what was refused once is not tried again.
-        return {A: "a", B: "b"}.get(number, f"{number}-{self._count}")
+        return {self._a: "a", self._b: "b"}.get(number, f"{number}-{self._count}")
 
     def _until_settled(self, number: int) -> None:
         if self._settle(lambda: self._world.serves(NAME, self._version(number))):
@@ -113,7 +117,7 @@ class Exchanges:
 
     def _which(self) -> int | None:
         """The version that answers alone."""
-        return next((one for one in (A, B) if self._world.serves(NAME, self._version(one))), None)
+        return next((one for one in self._ask.pair if self._world.serves(NAME, self._version(one))), None)
 
 
 def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Swap]) -> Row:
@@ -138,20 +142,21 @@ def _judged(name: str, load: Load, swaps: list[Swap], memory: float) -> Row:
     return row(name, list(swap_trials(sent, swaps, frozenset() if plain else OTHERS)), whole)
 
 
-def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Row]:
+def planned(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Swap]) -> Planned:
+    return Planned(name, lambda: swap_row(name, ask, count, one))
+
+
+def rows(ask: Ask, swaps: int, trials: int) -> Iterator[Planned]:
     """All rows about exchanges; `swaps` of the plain one, `trials` of each that goes wrong; in those where a
     router is killed that is after each step by turns."""
-    yield swap_row(PLAIN, ask, swaps, lambda one, _: one.to_the_other(rollout={}))
-    yield swap_row("memory for one", ask, trials, lambda one, _: one.to_the_other(rollout=RECREATE))
-    yield swap_row("corrupt B", ask, trials, corrupt)
-    yield swap_row("corrupt B, memory for one", ask, trials, _corrupt_for_one)
-    yield swap_row("B loads forever", ask, trials, _hanging)
-    triton_killed(ask.world, INSTANCE)  # and with it the loads that hang
-    # What is cleared away later would make room on the disk that is full.
-    ask.world.until(lambda: ask.world.ready(INSTANCE) and _is_tidy(ask.world), SETTLE_SECONDS)
-    yield _full_disk_row(ask, trials)
-    yield swap_row("router killed", ask, trials, _killed)
-    yield swap_row("router killed, memory for one", ask, trials, _killed_leaving)
+    yield planned(PLAIN, ask, swaps, plain)
+    yield planned("memory for one", ask, trials, for_one)
+    yield planned("corrupt B", ask, trials, corrupt)
+    yield planned("corrupt B, memory for one", ask, trials, _corrupt_for_one)
+    yield planned("B loads forever", ask, trials, _hanging)
+    yield Planned("disk full", lambda: _full_disk_row(ask, trials))
+    yield planned("router killed", ask, trials, router_killed)
+    yield planned("router killed, memory for one", ask, trials, _killed_leaving)
 
 
 def _is_tidy(world: World) -> bool:
@@ -163,7 +168,18 @@ def _full_disk_row(ask: Ask, trials: int) -> Row:
     """Not kept where no disk may be mounted: what was not tried must show."""
     if not may_mount():
         return Row("disk full (no right to mount one)", 0, 0, {}, {}, {})
+    triton_killed(ask.world, INSTANCE)  # and with it loads that hang since the row before
+    # What is cleared away later would make room on the disk that is full.
+    ask.world.until(lambda: ask.world.ready(INSTANCE) and _is_tidy(ask.world), SETTLE_SECONDS)
     return swap_row("disk full", ask, trials, lambda one, _: _on_full_disk(one, ask.world))
+
+
+def plain(exchanges: Exchanges, _number: int) -> Swap:
+    return exchanges.to_the_other(rollout={})
+
+
+def for_one(exchanges: Exchanges, _number: int) -> Swap:
+    return exchanges.to_the_other(rollout=RECREATE)
 
 
 def corrupt(exchanges: Exchanges, number: int) -> Swap:
@@ -184,7 +200,8 @@ def _on_full_disk(exchanges: Exchanges, world: World) -> Swap:
         return exchanges.refused(B)
 
 
-def _killed(exchanges: Exchanges, number: int) -> Swap:
+def router_killed(exchanges: Exchanges, number: int) -> Swap:
+    """After each step by turns."""
     return exchanges.to_the_other(STEPS[number % len(STEPS)], rollout={})
 
 

@@ -23,8 +23,9 @@ LOADING_SECONDS = 10.0
 """The same of one that is being loaded."""
 UNLOADING_SECONDS = 30.0
 """An unload of which no engine tells: its ranks have three seconds to end, a user's model has this."""
-DEAD_SECONDS = 1.0
-"""An unload of an engine that was dead before: there is nobody to wait for."""
+DEAD_SECONDS = 0.5
+"""An unload of an engine that was dead before: there is nobody to wait for, and with requests inside it
+never ends."""
 SHORTEST_PAUSE_SECONDS = 10.0
 
 
