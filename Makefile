@@ -155,7 +155,7 @@ SWAPS ?= 100
 TRIALS ?= 20
 
 .PHONY: chaos
-chaos: install ## Swaps, deaths, sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; PART=versions|custom|sharded|replicas|minilm; ROW="corrupt B"; SHORT=1: a minute)
+chaos: install ## Swaps, deaths, sick replicas under load, each answer checked (SWAPS=100 TRIALS=20; PART=versions|custom|sharded|replicas|minilm and ROW="corrupt B" of it; SHORT=1: a minute)
 	PYTHONPATH=bench $(BIN)/python -m chaos $(if $(SHORT),--short,--swaps $(SWAPS) --trials $(TRIALS) $(PART:%=--part %) $(if $(ROW),--row "$(ROW)"))
 
 LIVES ?= 200

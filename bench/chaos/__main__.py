@@ -105,7 +105,9 @@ def main() -> int:
             rows = PARTS[part](folder, ground, length)
             terms, result = Terms(given.rate, WAIT_SECONDS), given.results / f"chaos-{part}.json"
             made = report(rows, terms, result, frozenset(given.row))
-            kept = kept and bool(made) and all(row.kept for row in made)
+            if missing := set(given.row) - {row.name for row in made}:
+                raise SystemExit(f"{part} has no row {', '.join(sorted(missing))}")
+            kept = kept and all(row.kept for row in made)
     return int(not kept)
 
 
@@ -124,10 +126,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="few trials of few rows")
     parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be given again")
     parser.add_argument(
-        "--row", action="append", default=[], help="only the row of this name; the file's other rows stay"
+        "--row", action="append", default=[], help="with one --part: only this row; the file's others stay"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder where the JSON goes")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.row and len(given.part or ()) != 1:
+        parser.error("--row is of one --part")
+    return given
 
 
 if __name__ == "__main__":

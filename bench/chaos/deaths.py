@@ -1,12 +1,15 @@
 """Rows about processes that die or freeze under load."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import psutil
+
 from chaos import sharded, swaps
-from chaos.faults import killed, rank_killed, stub_killed, triton_frozen, triton_killed
+from chaos.faults import rank_of, router_of, stub_of, triton_of
 from chaos.load import load_on
 from chaos.records import LEARNT
 from chaos.scoring import Death, Planned, Row, Whole, death_trials, lost_before, row
@@ -15,32 +18,36 @@ from chaos.world import World
 
 DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 120.0
 """For so long it is waited for."""
-STEADY_SECONDS = 11.0
-"""After a life of this length whoever supervises a process starts it again without a growing pause."""
+UNPAUSED_SECONDS = 11.0
+"""After a life of this length a process, and a group of ranks, is started again without a growing pause."""
+TRITON_SECONDS = 16.0
+"""The same of a Triton that its router has started anew; one that loads for longer than that needs none."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to which instance, whose answers are of the version `own`, so many seconds after it was
-    well."""
+    """Which process of which instance gets which signal, `rest` seconds after all was well; its answers are
+    of the version `own`. `loads`: something has to be loaded until it answers again."""
 
     name: str
-    do: Callable[[World, str], None]
+    aim: Callable[[World, str], psutil.Process]
     instance: str = sharded.INSTANCE
     own: int = LEARNT
     rest: float = REST_SECONDS
+    blow: signal.Signals = signal.SIGKILL
+    loads: bool = True
 
 
 FAULTS = (
-    Fault("stub killed", stub_killed),
-    Fault("rank killed", rank_killed, rest=STEADY_SECONDS),
-    Fault("Triton killed", triton_killed),
-    Fault("Triton stopped", triton_frozen),
-    Fault("router beside it killed", killed, rest=STEADY_SECONDS),
+    Fault("stub killed", stub_of),
+    Fault("rank killed", rank_of, rest=UNPAUSED_SECONDS),
+    Fault("Triton killed", triton_of),
+    Fault("Triton stopped", triton_of, blow=signal.SIGSTOP),
+    Fault("router beside it killed", router_of, rest=UNPAUSED_SECONDS, loads=False),
 )
 CUSTOM_FAULTS = (
-    Fault("custom model's stub killed", stub_killed, swaps.INSTANCE, swaps.A, STEADY_SECONDS),
-    Fault("custom model's Triton killed", triton_killed, swaps.INSTANCE, swaps.A, STEADY_SECONDS),
+    Fault("custom model's stub killed", stub_of, swaps.INSTANCE, swaps.A, TRITON_SECONDS),
+    Fault("custom model's Triton killed", triton_of, swaps.INSTANCE, swaps.A, UNPAUSED_SECONDS),
 )
 
 
@@ -64,12 +71,16 @@ def death_row(fault: Fault, ask: Ask, count: int) -> Row:
 
 
 def death(world: World, fault: Fault) -> Death:
-    """Hurt one process, and look at what its router says until all is well. The load time is the one that
-    the recovery needed."""
+    """Hurt one process, and look at what its router says until all is well."""
+    before, victim = _load_seconds(world, fault), fault.aim(world, fault.instance)
     at = time.monotonic()
-    fault.do(world, fault.instance)
+    victim.send_signal(fault.blow)
     seen = world.when(lambda: not world.ready(fault.instance), DETECT_PATIENCE)
     again = world.when(lambda: world.ready(fault.instance), RECOVER_PATIENCE)
-    state = world.said(fault.instance)
-    loaded = state.model.load_seconds if state and state.model else 0.0
-    return Death(at, seen, again, fault.own, loaded)
+    return Death(at, seen, again, fault.own, (before, _load_seconds(world, fault)))
+
+
+def _load_seconds(world: World, fault: Fault) -> float:
+    """What the last load took."""
+    state = world.said(fault.instance) if fault.loads else None
+    return state.model.load_seconds if state and state.model else 0.0

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -26,40 +25,31 @@ class _Line(msgspec.Struct):
     step: str = ""
 
 
-def killed(world: World, instance: str) -> None:
-    """SIGKILL to the router beside a Triton."""
+def router_of(world: World, instance: str) -> psutil.Process:
+    """The router beside a Triton."""
     router = world.process(f"{instance}-router")
     if router is None:
         raise Never(f"the router of {instance} does not run")
-    router.kill()
+    return router
 
 
-def stub_of(triton: psutil.Process) -> psutil.Process:
+def triton_of(world: World, instance: str) -> psutil.Process:
+    """Triton itself."""
+    return world.triton(instance)
+
+
+def stub_of(world: World, instance: str) -> psutil.Process:
     """The process that runs the model's Python."""
-    return next(one for one in triton.children() if "python_backend_stub" in one.name())
+    children = world.triton(instance).children()
+    return next(one for one in children if "python_backend_stub" in one.name())
 
 
-def stub_killed(world: World, instance: str) -> None:
-    """SIGKILL to the process that runs the model."""
-    stub_of(world.triton(instance)).kill()
-
-
-def triton_killed(world: World, instance: str) -> None:
-    """SIGKILL to Triton."""
-    world.triton(instance).kill()
-
-
-def triton_frozen(world: World, instance: str) -> None:
-    """SIGSTOP to Triton: it keeps its ports and answers nothing."""
-    world.triton(instance).send_signal(signal.SIGSTOP)
-
-
-def rank_killed(world: World, instance: str) -> None:
-    """SIGKILL to the last rank of the engine."""
+def rank_of(world: World, instance: str) -> psutil.Process:
+    """The last rank of the engine."""
     state = world.said(instance)
     if state is None or state.model is None or not state.model.ranks:
         raise Never(f"the router of {instance} tells of no ranks")
-    os.kill(state.model.ranks[-1].pid, signal.SIGKILL)
+    return psutil.Process(state.model.ranks[-1].pid)
 
 
 @contextmanager
@@ -67,7 +57,7 @@ def killed_at(world: World, instance: str, step: str) -> Iterator[None]:
     """Within the block, SIGKILL to the router as soon as its log says that it took this step. Raises Never
     where it did not."""
     log = world.log(instance)
-    watching = _Watch(log, step, lambda: killed(world, instance))
+    watching = _Watch(log, step, router_of(world, instance).kill)
     watching.start()
     try:
         yield

@@ -16,7 +16,7 @@ import uvloop
 
 from chaos import deaths, swaps
 from chaos.deaths import Fault
-from chaos.faults import stub_killed, triton_killed
+from chaos.faults import stub_of, triton_of
 from chaos.learning import answers_of, write_learnt
 from chaos.load import SECONDS, TEXTS
 from chaos.model import LABELS, TOLERANCE, Ground, write_model
@@ -32,8 +32,8 @@ A, B = LEARNT, LEARNT + 1
 PEAK_SECONDS, AT_ONCE = 10.0, 16
 HALF = 0.5
 FAULTS = (
-    Fault("MiniLM, stub killed", stub_killed, INSTANCE, A, deaths.STEADY_SECONDS),
-    Fault("MiniLM, Triton killed", triton_killed, INSTANCE, A, deaths.STEADY_SECONDS),
+    Fault("MiniLM, stub killed", stub_of, INSTANCE, A, deaths.TRITON_SECONDS),
+    Fault("MiniLM, Triton killed", triton_of, INSTANCE, A, deaths.UNPAUSED_SECONDS),
 )
 
 

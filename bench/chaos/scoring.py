@@ -10,6 +10,8 @@ from chaos.records import Generated, Sent
 
 STALL_SECONDS = 1.0
 """Without an answer, while requests come all the time."""
+SLOW_LOAD = 2.0
+"""Times the load before it: a machine that is busy with the load explains less than that."""
 DETECT_SECONDS, RECOVER_SECONDS = 2.0, 3.0
 """Until a router says that its model does not answer; beyond the load time until it does again."""
 EJECT_SECONDS, AMPLIFICATION, FAILED = 10.0, 1.2, 5
@@ -73,13 +75,13 @@ class Swap:
 @dataclass(frozen=True)
 class Death:
     """One process that was hurt at `at`. Its router was `seen` not to be ready, and ready `again`; `own` is
-    the version that answers there, `load_seconds` what its load took that time."""
+    the version that answers there, `load_seconds` what its loads took: the one before, and that time's."""
 
     at: float
     seen: float | None
     again: float | None
     own: int
-    load_seconds: float
+    load_seconds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -188,13 +190,14 @@ def death_trials(sent: Sequence[Sent], deaths: Sequence[Death], others: frozense
         in_flight = sum(one.sent <= death.at < one.ended for one in sent)
         failed = [one for one in own if not one.good]
         beyond = sum(not one.sent <= death.at < one.ended for one in failed)
-        detect = _until(death.seen, death.at)
+        detect, (before, load) = _until(death.seen, death.at), death.load_seconds
         recover = max(_until(death.again, death.at), _first_answer(own, death) - death.at)
         short = {
             "lost": beyond > 0,
             "wrong version": any(one.version not in {death.own} | others for one in own if one.good),
             "detected late": detect > DETECT_SECONDS,
-            "recovered late": recover > death.load_seconds + RECOVER_SECONDS,
+            "recovered late": recover > load + RECOVER_SECONDS,
+            "loaded slowly": before > 0.0 and load > SLOW_LOAD * before,
         }
         figures = {
             "failed": len(failed),
@@ -202,7 +205,8 @@ def death_trials(sent: Sequence[Sent], deaths: Sequence[Death], others: frozense
             "failed beyond": beyond,
             "detect s": detect,
             "recover s": recover,
-            "load s": death.load_seconds,
+            "load s": load,
+            "recover beyond load s": recover - load,
         }
         yield Trial(_true(short), figures)
 

@@ -203,6 +203,21 @@ def test_a_killed_rank_fails_requests_with_the_reason_until_the_group_is_back(
     assert server.ask("pair", b"w5").shape == (1, 3)
 
 
+def test_all_requests_of_a_batch_that_loses_a_rank_are_told_so(
+    server: Server, door: Path, until: Until
+) -> None:
+    """Triton takes the words out of an error that responses share, and then nobody knows whom to blame."""
+    restarts, victim = read(door).restarts, read(door).ranks[1].pid
+    os.kill(victim, signal.SIGSTOP)
+    with ThreadPoolExecutor(9) as threads:
+        asked = [threads.submit(server.ask, "pair", b"w5") for _ in range(9)]
+        time.sleep(0.5)  # one is with the ranks then, and the others wait for them as one batch
+        os.kill(victim, signal.SIGKILL)
+        said = [str(one.exception()) for one in asked]
+    assert all("RankDied: rank 1 " in words for words in said), said
+    until(lambda: read(door).phase == "Loaded" and read(door).restarts == restarts + 1)
+
+
 def test_a_corrupt_checkpoint_fails_the_load_with_its_reason_and_leaves_no_process(
     server: Server, door: Path, tmp_path: Path, until: Until
 ) -> None:

@@ -51,10 +51,9 @@ class TritonPythonModel:
         try:
             scores = self._group.predict(joined) if joined else np.empty((0, 0), np.float32)
         except FastServeError as error:
-            failure = self._failure(error)
-            return [
-                triton.InferenceResponse(error=failure if isinstance(rows, list) else rows) for rows in texts
-            ]
+            # One for each: Triton takes the words out of an error that responses share.
+            errors = (self._failure(error) if isinstance(rows, list) else rows for rows in texts)
+            return [triton.InferenceResponse(error=one) for one in errors]
         responses, start = [], 0
         for rows in texts:
             if isinstance(rows, list):

@@ -28,8 +28,11 @@ END_SECONDS = 20.0
 """From asking Triton to end to killing it: its own exit timeout (10 s) and a reserve. Whoever asks us waits
 for longer than that."""
 KILL_SECONDS = 10.0
-STEADY_SECONDS = 10.0
-"""A Triton that ran for so long is restarted at once, whatever was before."""
+STEADY_SECONDS = 30.0
+"""A Triton that ran for so long was a good one: what was before is forgotten."""
+UNPAUSED_SECONDS = 15.0
+"""One that ran for so long is restarted at once: the next one lives long enough to cost no more than that. An
+engine that freezes in each load is given up sooner than this."""
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0
 CANNOT_EXECUTE = 127
 
@@ -182,8 +185,8 @@ class Warden:
         family = len(below(os.getpid()))
         self._child = None
         self._clean()
-        now = time.monotonic()
-        self._restart = _Restart(why, family, began, now + restart_delay(self._quick))
+        pause = restart_delay(self._quick) if began - self._started < UNPAUSED_SECONDS else 0.0
+        self._restart = _Restart(why, family, began, time.monotonic() + pause)
 
 
 def _become(command: tuple[str, ...], parent: int) -> None:

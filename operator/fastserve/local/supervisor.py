@@ -18,8 +18,10 @@ from pathlib import Path
 from fastserve.local.documents import Launch, ProcessKind, ProcessSpec, RunningProcess
 
 FIRST_DELAY, LAST_DELAY = 0.1, 10.0
-STEADY_SECONDS = 10.0
-"""A process that ran this long starts again without a growing delay."""
+STEADY_SECONDS = 30.0
+"""A process that ran this long did not crash: its earlier deaths are forgotten."""
+UNPAUSED_SECONDS = 10.0
+"""One that ran this long starts again after the shortest delay, however often it died."""
 KILL_AFTER = 35.0
 """Seconds from asking to killing: Triton's own exit timeout plus a reserve."""
 PR_SET_PDEATHSIG = 1
@@ -65,10 +67,11 @@ class Keeper:
             code = await _end_of(process)
             self._clean_up(process)
             self.process, self.last_exit = None, describe_exit(code)
-            steady = time.monotonic() - began > STEADY_SECONDS
-            self.quick_deaths = 0 if steady else self.quick_deaths + 1
+            lived = time.monotonic() - began
+            self.quick_deaths = 0 if lived > STEADY_SECONDS else self.quick_deaths + 1
             self.changed()
-            await _within(self.stopping, restart_delay(self.quick_deaths))
+            pause = FIRST_DELAY if lived > UNPAUSED_SECONDS else restart_delay(self.quick_deaths)
+            await _within(self.stopping, pause)
         self.ended.set()
 
     def state(self) -> RunningProcess:

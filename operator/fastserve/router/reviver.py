@@ -112,7 +112,6 @@ class Reviver:
 
     async def _stall(self) -> Stall | None:
         """What Triton's models are waiting for, where none of them serves."""
-        began = asyncio.get_running_loop().time()
         try:
             index = {} if self._parts.replica.ready else await self._parts.control.index()
         except BackendUnavailable:
@@ -121,7 +120,8 @@ class Reviver:
         heard = {name: (state, await self._word_of(name)) for name, state in held.items()}
         words = mourned(heard, self._dead | self._parts.triton.dead)
         self._dead = frozenset(name for name, (_, word) in words.items() if word is Word.DEAD)
-        return stall_of(self._signs.stall, words, began)
+        # By the clock after the look: one that took long by itself is no proof of anything.
+        return stall_of(self._signs.stall, words, asyncio.get_running_loop().time())
 
     async def _word_of(self, model: str) -> Word:
         file = self._parts.repository / model / "engine.json"

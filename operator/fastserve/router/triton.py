@@ -41,6 +41,8 @@ RECONNECT = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 """Left to itself, gRPC looks for a Triton that was away for long only every two minutes."""
+WORDLESS = "Triton gave no reason"
+"""Of an error that lost its words on the way: whoever wrote it may have died."""
 _errors = ForeignReader(dict[str, object])
 _REASON = re.compile(r"\b(?P<reason>[A-Z][a-z]+(?:[A-Z][a-z0-9]+)+): (?P<text>[^\n]+)")
 _TREE = (one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, FastServeError))
@@ -125,7 +127,7 @@ def load_failure(text: str) -> LoadFailed:
             reason, sentence = inner["reason"], inner["text"].strip()
         if reason in _OWN_REASONS:
             return LoadFailed(reason, sentence)
-    return LoadFailed(LOAD_FAILED, text.strip().splitlines()[0] if text.strip() else "Triton gave no reason")
+    return LoadFailed(LOAD_FAILED, text.strip().splitlines()[0] if text.strip() else WORDLESS)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -211,7 +213,7 @@ async def _infer(upstream: Upstream, question: Question, seconds: float, step: S
 def triton_error(status: int, body: bytes) -> BackendError:
     """What Triton's answer means, for who waits and for the model's health."""
     try:
-        text = str(_errors.read(body)["error"])
+        text = str(_errors.read(body)["error"]) or WORDLESS
     except (Unreadable, KeyError):
         text = body[:200].decode("latin-1")
     if "exceeds maximum queue size" in text.lower():
@@ -220,7 +222,7 @@ def triton_error(status: int, body: bytes) -> BackendError:
         return BackendTimeout(text)
     if "tub process" in text and "is not healthy" in text:
         return StubDead(text)
-    if "RankDied: " in text:
+    if "RankDied: " in text or text == WORDLESS:
         return BackendLost(text)
     if status in (404, 503) or "unknown model" in text:
         return BackendUnavailable(text)

@@ -127,7 +127,7 @@ def replace_seconds(one: Sent, seconds: float) -> Sent:
     return Sent(one.due, one.sent, one.sent + seconds, one.status, one.version)
 
 
-DEATH = Death(10.0, 10.5, 12.0, A, 1.0)
+DEATH = Death(10.0, 10.5, 12.0, A, (1.0, 1.0))
 
 
 def death(records: Sequence[Sent], what: Death = DEATH) -> Trial:
@@ -189,3 +189,11 @@ def test_a_row_tells_the_worst_of_all_trials() -> None:
 def test_an_answer_tells_its_version_and_its_text(version: int) -> None:
     assert version_told(mark(version, "a text"), "a text") == version
     assert version_told(mark(version, "a text"), "another text") is None
+
+
+def test_a_load_that_took_far_longer_than_the_one_before_excuses_nothing() -> None:
+    records = [*steady(8, 10, A), *steady(20, 30, A)]
+    slow = replace(DEATH, again=20.0, load_seconds=(4.0, 9.0))
+    assert death(records, slow).short == ("loaded slowly",)
+    assert death(records, replace(slow, load_seconds=(5.0, 9.0))).short == ()
+    assert death(records, replace(slow, load_seconds=(0.0, 0.0))).short == ("recovered late",)

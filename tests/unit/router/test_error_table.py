@@ -78,6 +78,7 @@ def test_the_reason_of_a_failed_load_is_found_in_triton_s_words(text: str, reaso
         (500, b'{"error": "message: The stub process is not healthy"}', StubDead),
         (500, b'{"error": "EngineFailed: no luck"}', BackendError),
         (500, b"not json", BackendError),
+        (500, b'{"error": ""}', BackendLost),
     ],
 )
 def test_triton_s_answer_is_read_as(status: int, body: bytes, kind: type[BackendError]) -> None:

@@ -304,3 +304,38 @@ def test_a_queue_before_a_backend_that_stopped_is_as_long_as_it_may_be() -> None
         await asyncio.gather(*load.tasks, return_exceptions=True)
 
     run_in_virtual_time(story())
+
+
+def test_a_hiccup_of_an_idle_backend_refuses_nobody_of_a_burst() -> None:
+    """One answer of many seconds that came with another one inside would be minutes for sixty, were the line
+    believed that far."""
+
+    async def story() -> None:
+        load, _, sheds = load_on("batches of 32 that take 30 ms")
+        await load.run(10.0, 20.0, 5.0)
+        load.backend.slower = 30.0
+        await asyncio.gather(load.one(ANYONE, 5.0), load.one(ANYONE, 5.0))
+        load.backend.slower = 1.0
+        await asyncio.gather(*(load.one(ANYONE, 5.0) for _ in range(64)))
+        assert not sheds
+        assert load.counted(0.0, 60.0) == {"answered": len(load.ended)}
+
+    run_in_virtual_time(story())
+
+
+def test_a_backend_that_stays_silent_has_a_short_queue_again() -> None:
+    """Whoever watches it has said by then that it is dead, or will not."""
+
+    async def story() -> None:
+        load, _, sheds = load_on("batches of 32 that take 30 ms", places=32)
+        await load.run(200.0, 4.0, 30.0)
+        load.backend.slower = 1e6
+        await load.run(100.0, 1.4, 30.0)
+        assert not sheds
+        await load.run(100.0, 1.0, 30.0)
+        assert set(sheds) == {Shed.STANDING}
+        for task in load.tasks:
+            task.cancel()
+        await asyncio.gather(*load.tasks, return_exceptions=True)
+
+    run_in_virtual_time(story())

@@ -19,6 +19,13 @@ STANDING_ROUNDS = 2.0
 """A queue that was never empty for so long, and so many times what an inference takes, does not absorb a
 burst but stands: it delays everybody and helps nobody (CoDel, Nichols and Jacobson, 2012; 0.1 s is its
 interval, and Facebook's in "Fail at Scale", 2015)."""
+STILL_ROUNDS = 4.0
+DOUBT_SECONDS = 1.5
+"""While no answer came for so many times what one takes, and for so long at the most, a queue does not stand:
+it waits for a server that is slow all at once, or dead, which is told within about a second."""
+RIDGE = 4.0
+"""Added to the variance of how many were inside (ridge regression): while it hardly varies, one slow answer
+would make a line so steep that a burst is told to come again in minutes."""
 STANDING_ROOM = 8
 """So many may wait in a queue that stands, or as many as are inside where that is more: a place that gets
 free is taken at once, and a waiting request waits for about one inference."""
@@ -26,8 +33,8 @@ free is taken at once, and a waiting request waits for about one inference."""
 
 @dataclass(slots=True)
 class Forecast:
-    """All zero until something was seen. `moved_at` is when the last one ended, or when the first one began
-    after a pause."""
+    """All zero until something was seen. `moved_at` is when the last one ended, `answered_at` when one was
+    answered; or when the first one began after a pause."""
 
     usual: float = 0.0
     """Mean of what an inference takes, seconds."""
@@ -41,6 +48,7 @@ class Forecast:
     together: float = 0.0
     """Variance of how many were inside, and covariance with what an inference took."""
     moved_at: float = 0.0
+    answered_at: float = 0.0
 
     def learn(self, seconds: float, inside: int) -> None:
         """One took `seconds`, with `inside` others there when it began."""
@@ -53,7 +61,7 @@ class Forecast:
         self.usual += SMOOTHING * longer
         self.spread = (1.0 - SMOOTHING) * (self.spread + SMOOTHING * more * more)
         self.together = (1.0 - SMOOTHING) * (self.together + SMOOTHING * more * longer)
-        self.slope = max(0.0, self.together / self.spread) if self.spread > LEAST_SPREAD else 0.0
+        self.slope = max(0.0, self.together / (self.spread + RIDGE)) if self.spread > LEAST_SPREAD else 0.0
 
     def learn_late(self, seconds: float, inside: int) -> bool:
         """One got no answer in `seconds`. Where that should have been enough it takes at least as long, and
@@ -85,7 +93,8 @@ class Forecast:
         return (ahead + 1) * max(self.takes(places - 1), now - self.moved_at) / places
 
     def stands(self, seconds: float, now: float) -> bool:
-        """Whether a queue that was not empty for `seconds` is one that stands. One that nothing leaves
-        does not: what it waits for is slow or dead, and too many requests are not why."""
-        patience = max(STANDING_SECONDS, STANDING_ROUNDS * self.usual)
-        return seconds > patience >= now - self.moved_at
+        """Whether a queue that was not empty for `seconds` is one that stands."""
+        still = now - self.answered_at
+        if self.usual and max(STANDING_SECONDS, STILL_ROUNDS * self.usual) < still < DOUBT_SECONDS:
+            return False
+        return seconds > max(STANDING_SECONDS, STANDING_ROUNDS * self.usual)

@@ -122,7 +122,7 @@ class Gate:
         """A place at once, where there is one and time enough. With nobody inside there always is, or too
         long an inference could never be found to have become shorter."""
         if not self.in_flight:
-            self._forecast.moved_at = now
+            self._forecast.moved_at = self._forecast.answered_at = now
             self._rest(now)
         elif (
             self.in_flight >= self.limit
@@ -162,6 +162,7 @@ class Gate:
         self._forecast.moved_at = now
         if end is End.ANSWERED:
             self._forecast.learn(now - start, inside)
+            self._forecast.answered_at = now
             self._window.answers += 1
         elif end is End.LATE:
             self._window.late += self._forecast.learn_late(now - start, inside)
