@@ -68,7 +68,10 @@ class Login:
         self._authorization, self._since = f"Bearer {self._token(self._challenge)}", time.monotonic()
 
     def _token(self, challenge: dict[str, str]) -> str:
-        realm = urlsplit(challenge.get("realm", ""))
+        try:
+            realm = urlsplit(challenge.get("realm", ""))
+        except ValueError as error:
+            raise SourceUnavailable("the registry sends its users to a realm that is no URL") from error
         if realm.scheme != "https" and not is_loopback(realm.netloc):
             raise SourceUnavailable("the registry sends its users to a realm without TLS")
         asked = {
@@ -85,6 +88,14 @@ class Login:
         return str(answer.get("token") or answer.get("access_token") or "")
 
 
+def _host_of(name: str) -> str:
+    """Of a registry as a configuration names it, with or without a scheme; empty where it is none."""
+    try:
+        return urlsplit(name if "//" in name else f"//{name}").netloc
+    except ValueError:
+        return ""
+
+
 def basic_of(config: str, registry: str) -> str:
     """``user:password`` in base64 for a registry, out of a .dockerconfigjson; empty where it has none.
     Raises InvalidSpec where it is no such document."""
@@ -95,7 +106,7 @@ def basic_of(config: str, registry: str) -> str:
     except (ValueError, RecursionError) as error:
         raise InvalidSpec(".dockerconfigjson", "is no Docker configuration", '{"auths": {…}}') from error
     for name, entry in auths.items():
-        host = urlsplit(name if "//" in name else f"//{name}").netloc
+        host = _host_of(name)
         hub = registry == "docker.io" and f".{host}".endswith(".docker.io")
         if host == registry or hub:
             return entry.auth or base64.b64encode(f"{entry.username}:{entry.password}".encode()).decode()

@@ -33,6 +33,11 @@ def test_a_registrys_credentials_that_cannot_be_read_name_the_file(document: byt
         basic_of(document.decode("utf-8", "surrogateescape"), "registry.example")
 
 
+def test_a_registry_whose_name_is_none_is_passed_over() -> None:
+    entries = '{"[x": {"auth": "no"}, "registry.example": {"auth": "yes"}}'
+    assert basic_of(f'{{"auths": {entries}}}', "registry.example") == "yes"
+
+
 @BROKEN
 def test_an_api_servers_error_that_cannot_be_read_is_told_as_it_came(document: bytes) -> None:
     assert words_of(document)[:1] == document.decode("utf-8", "replace")[:1]

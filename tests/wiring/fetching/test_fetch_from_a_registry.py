@@ -289,3 +289,11 @@ def test_a_realm_that_sends_no_token_is_told_as_the_sources_fault(tmp_path: Path
         with registry(tmp_path, auth) as running:
             outcome = fetcher.run(f"oci://{running.host}/team/tokens:1")
     assert outcome.last["reason"] == "SourceUnavailable", outcome
+
+
+def test_a_realm_that_is_no_url_is_told_as_the_sources_fault(tmp_path: Path, fetcher: Fetcher) -> None:
+    auth: dict[str, object] = {"silly": {"realm": "https://[x/token", "service": "tests"}}
+    with registry(tmp_path, auth) as running:
+        outcome = fetcher.run(f"oci://{running.host}/team/tokens:1")
+    assert outcome.last["reason"] == "SourceUnavailable", outcome
+    assert "no URL" in outcome.last["message"]
