@@ -18,7 +18,7 @@ from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.reviver import Reviver
 from fastserve.router.sidecar import Sidecar
-from fastserve.router.telling import versions_of
+from fastserve.router.telling import last_load, versions_of
 from fastserve.router.wire import Readiness
 
 ADMIN_PATHS: dict[str, str] = {
@@ -216,10 +216,7 @@ class AdminDoor:
             version=shown.version if shown else target.version,
             target_digest=target.digest,
             load=sidecar.known.progress(target),
-            # A router that found its Triton loaded did not measure; the engine did.
-            load_seconds=sidecar.known.book.load_seconds.get(
-                target.model_name, report.load_seconds if report else 0.0
-            ),
+            load_seconds=last_load(sidecar.known.book.load_seconds.get(target.model_name), report),
             labels=own.labels,
             ranks=ranks,
             restarts=report.restarts if report else 0,

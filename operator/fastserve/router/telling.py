@@ -1,5 +1,6 @@
-"""What a router tells of each version: those in its Triton, on their way there, or failed."""
+"""What a router tells of each version: those in its Triton, on their way there, or failed; and of loads."""
 
+from fastserve.api.engine import EngineReport
 from fastserve.api.routes import Target
 from fastserve.api.state import VersionState
 from fastserve.router.serving import OwnReplica
@@ -79,3 +80,11 @@ def _failed(given_up: GivenUp) -> VersionState:
         active=False,
         last_failure=given_up.failure,
     )
+
+
+def last_load(measured: float | None, report: EngineReport | None) -> float:
+    """Seconds of the last load: by the router that made it; by the engine where that loaded its ranks by
+    itself since, or where this router found its Triton loaded."""
+    if report is None or (measured is not None and not report.restarts):
+        return measured or 0.0
+    return report.load_seconds
