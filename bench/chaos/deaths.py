@@ -9,7 +9,7 @@ from functools import partial
 import psutil
 
 from chaos import sharded, swaps
-from chaos.faults import rank_of, router_of, stub_of, triton_of
+from chaos.faults import rank_of, router_of, stub_of
 from chaos.load import load_on
 from chaos.records import LEARNT
 from chaos.scoring import Death, Planned, Row, Whole, death_trials, lost_before, row
@@ -41,13 +41,13 @@ class Fault:
 FAULTS = (
     Fault("stub killed", stub_of),
     Fault("rank killed", rank_of, rest=UNPAUSED_SECONDS),
-    Fault("Triton killed", triton_of),
-    Fault("Triton stopped", triton_of, blow=signal.SIGSTOP),
+    Fault("Triton killed", World.triton),
+    Fault("Triton stopped", World.triton, blow=signal.SIGSTOP),
     Fault("router beside it killed", router_of, rest=UNPAUSED_SECONDS, loads=False),
 )
 CUSTOM_FAULTS = (
     Fault("custom model's stub killed", stub_of, swaps.INSTANCE, swaps.A, TRITON_SECONDS),
-    Fault("custom model's Triton killed", triton_of, swaps.INSTANCE, swaps.A, UNPAUSED_SECONDS),
+    Fault("custom model's Triton killed", World.triton, swaps.INSTANCE, swaps.A, UNPAUSED_SECONDS),
 )
 
 

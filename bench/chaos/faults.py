@@ -33,11 +33,6 @@ def router_of(world: World, instance: str) -> psutil.Process:
     return router
 
 
-def triton_of(world: World, instance: str) -> psutil.Process:
-    """Triton itself."""
-    return world.triton(instance)
-
-
 def stub_of(world: World, instance: str) -> psutil.Process:
     """The process that runs the model's Python."""
     children = world.triton(instance).children()

@@ -16,14 +16,14 @@ import uvloop
 
 from chaos import deaths, swaps
 from chaos.deaths import Fault
-from chaos.faults import stub_of, triton_of
+from chaos.faults import stub_of
 from chaos.learning import answers_of, write_learnt
 from chaos.load import SECONDS, TEXTS
 from chaos.model import LABELS, TOLERANCE, Ground, write_model
 from chaos.records import LEARNT
 from chaos.scoring import Planned
 from chaos.swaps import INSTANCE, NAME, NEIGHBOUR, Ask, Exchanges
-from chaos.world import ASKED_FOR, ELSEWHERE, Part
+from chaos.world import ASKED_FOR, ELSEWHERE, Part, World
 from fastserve.local.environment import Installer
 from fastserve.local.folders import Folders
 from fastserve.router.upstream import Upstream
@@ -33,7 +33,7 @@ PEAK_SECONDS, AT_ONCE = 10.0, 16
 HALF = 0.5
 FAULTS = (
     Fault("MiniLM, stub killed", stub_of, INSTANCE, A, deaths.TRITON_SECONDS),
-    Fault("MiniLM, Triton killed", triton_of, INSTANCE, A, deaths.UNPAUSED_SECONDS),
+    Fault("MiniLM, Triton killed", World.triton, INSTANCE, A, deaths.UNPAUSED_SECONDS),
 )
 
 

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-
 from fastserve.errors import ClusterError, Conflict, NotFound, Refused, Unreachable
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 MAX_TEXT: Final = 1000
 LONGEST_WAIT: Final = 10.0
@@ -18,6 +17,9 @@ MISFIT: Final = "failed to create typed patch object"
 """Begins what a server says, with a 500, of an apply whose fields its kind does not have: no fault of it."""
 FULL: Final = "Internal error occurred: failed to allocate"
 """Begins what it says, with a 500 as well, of a Service when the cluster has no address left for it."""
+
+
+_STATUS = ForeignReader(dict[str, object])
 
 
 class Expired(Unreachable):
@@ -56,12 +58,10 @@ def failure_of(status: int, body: bytes) -> ClusterError:
 def words_of(body: bytes) -> str:
     """The message of a Status, or the text as it came; shortened."""
     try:
-        status = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
+        message = _STATUS.read(body).get("message", "")
+    except Unreadable:
         return body.decode("utf-8", "replace").strip()[:MAX_TEXT]
-    if isinstance(status, dict) and isinstance(status.get("message"), str):
-        return str(status["message"])[:MAX_TEXT]
-    return ""
+    return message[:MAX_TEXT] if isinstance(message, str) else ""
 
 
 def seconds_to_wait(headers: Mapping[str, str], now: datetime) -> float:

@@ -22,6 +22,7 @@ from fastserve.cluster.port import Selector
 from fastserve.cluster.session import CONNECT_SECONDS, Observer, open_client
 from fastserve.cluster.watching import Feed, follow
 from fastserve.errors import Conflict, Foreign, NotFound, Unreachable
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 CALL_SECONDS: Final = 10.0
 CHUNK: Final = 500
@@ -37,6 +38,7 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
 BeforeWrite = Callable[[], Awaitable[None]]
+_OBJECT = ForeignReader(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -205,12 +207,9 @@ class KubeCluster:
         if status >= 400:
             raise failure_of(status, body)
         try:
-            found = msgspec.json.decode(body)
-        except (ValueError, RecursionError) as error:
-            raise Unreachable(f"{call.method} {call.path} was answered with what is not JSON") from error
-        if not isinstance(found, dict):
-            raise Unreachable(f"{call.method} {call.path} was answered with what is no object")
-        return found
+            return _OBJECT.read(body)
+        except Unreadable as error:
+            raise Unreachable(f"{call.method} {call.path} was answered with what is no object") from error
 
     async def _send(self, call: Call) -> tuple[int, Mapping[str, str], bytes]:
         data = None if call.body is None else msgspec.json.encode(call.body)
@@ -241,11 +240,11 @@ class KubeCluster:
                 if answer.status >= 400:
                     raise failure_of(answer.status, await answer.read())
                 async for line in answer.content:
-                    yield msgspec.json.decode(line)
+                    yield _OBJECT.read(line)
         except TimeoutError as error:
             raise Unreachable(f"nothing came for {SILENT_SECONDS:g} s") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Expired(f"the server sent what is not JSON: {error}") from error
+        except Unreadable as error:
+            raise Expired(f"the server sent what is no object: {error}") from error
         except (aiohttp.ClientError, ValueError) as error:  # ValueError: a line without end
             raise Unreachable(str(error) or type(error).__name__) from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from fastserve.fetching.remote import RESERVED
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -30,6 +31,9 @@ class Marker(msgspec.Struct, frozen=True, rename="camel"):
         return sum(file.size for file in self.files.values())
 
 
+_MARKER = ForeignReader(Marker)
+
+
 def listing_digest(files: Mapping[str, StoredFile]) -> str:
     """The digest of a folder: sha256 over one line ``<sha256>  <path>`` per file, sorted by path."""
     lines = "".join(f"{files[path].sha256}  {path}\n" for path in sorted(files))
@@ -47,8 +51,8 @@ def write_marker(folder: Path, marker: Marker) -> None:
 def read_marker(folder: Path) -> Marker | None:
     """The marker of a folder; None where there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / RESERVED).read_bytes(), type=Marker)
-    except (OSError, ValueError, RecursionError):
+        return _MARKER.read((folder / RESERVED).read_bytes())
+    except (OSError, Unreadable):
         return None
 
 

@@ -26,6 +26,7 @@ from fastserve.fetching.web import (
     ranged_read,
     web_client,
 )
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
@@ -57,6 +58,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] = ()
+
+
+_MANIFEST = ForeignReader(Manifest)
 
 
 class OciArtifact:
@@ -97,8 +101,8 @@ class OciArtifact:
         if ":" in reference and digest != reference:
             raise DigestMismatch(f"the registry sent {digest} for {reference}: it is broken or lies")
         try:
-            return msgspec.json.decode(content, type=Manifest), digest
-        except (ValueError, RecursionError) as error:
+            return _MANIFEST.read(content), digest
+        except Unreadable as error:
             raise SourceUnavailable("the registry sent a manifest that is none") from error
 
     def _asked(self, url: str) -> bytes:

@@ -11,6 +11,7 @@ import msgspec
 from fastserve.errors import DigestMismatch
 from fastserve.fetching.marker import StoredFile
 from fastserve.fetching.remote import RemoteFile
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 READ_BYTES = 1 << 20
 
@@ -22,6 +23,9 @@ class Record(msgspec.Struct, frozen=True):
     tag: str
     size: int
     sha256: str = ""
+
+
+_RECORD = ForeignReader(Record)
 
 
 def part_path(folder: Path, file: RemoteFile) -> Path:
@@ -97,8 +101,8 @@ class Part:
 
     def _read_record(self) -> Record | None:
         try:
-            found = msgspec.json.decode(self._record.read_bytes(), type=Record)
-        except (OSError, ValueError, RecursionError):
+            found = _RECORD.read(self._record.read_bytes())
+        except (OSError, Unreadable):
             return None
         return found if self.path.exists() else None
 

@@ -12,6 +12,7 @@ from fastserve.api.uris import Source
 from fastserve.errors import InvalidSpec, SourceUnavailable
 from fastserve.fetching.credentials import Credentials
 from fastserve.fetching.web import check_status, document, is_loopback
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 TOKEN_SECONDS = 45.0
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
@@ -29,6 +30,10 @@ class DockerConfig(msgspec.Struct, frozen=True):
     """A Secret of type kubernetes.io/dockerconfigjson."""
 
     auths: dict[str, Entry] = {}
+
+
+_CONFIG = ForeignReader(DockerConfig)
+_TOKEN = ForeignReader(dict[str, object])
 
 
 class Login:
@@ -82,8 +87,8 @@ class Login:
         response, content = document(self._client, realm.geturl(), params=asked, headers=headers)
         check_status(response)
         try:
-            answer = msgspec.json.decode(content, type=dict[str, object])
-        except (ValueError, RecursionError) as error:
+            answer = _TOKEN.read(content)
+        except Unreadable as error:
             raise SourceUnavailable("the registry's realm sent a token that is none") from error
         return str(answer.get("token") or answer.get("access_token") or "")
 
@@ -102,8 +107,8 @@ def basic_of(config: str, registry: str) -> str:
     if not config:
         return ""
     try:
-        auths = msgspec.json.decode(config, type=DockerConfig).auths
-    except (ValueError, RecursionError) as error:
+        auths = _CONFIG.read(config).auths
+    except Unreadable as error:
         raise InvalidSpec(".dockerconfigjson", "is no Docker configuration", '{"auths": {…}}') from error
     for name, entry in auths.items():
         host = _host_of(name)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from fastserve.errors import InvalidSpec
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 DIGEST_PREFIX = "sha256:"
 
@@ -52,9 +53,12 @@ class FetchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         return self.digest.removeprefix(DIGEST_PREFIX)
 
 
+_REQUEST = ForeignReader(FetchRequest)
+
+
 def read_request(document: bytes) -> FetchRequest:
     """Decode a request. Raises InvalidSpec where it is none."""
     try:
-        return msgspec.json.decode(document, type=FetchRequest)
-    except (ValueError, RecursionError) as error:
+        return _REQUEST.read(document)
+    except Unreadable as error:
         raise InvalidSpec("request", str(error), "a JSON document of FetchRequest") from error

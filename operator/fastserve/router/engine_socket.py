@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from fastserve.api.engine import EngineReport
-from fastserve.router.foreign_json import ForeignReader, Unreadable
+from fastserve.foreign_json import ForeignReader, Unreadable
 
 READ_SECONDS = 0.75
 MAX_REPORT_BYTES = 1 << 20

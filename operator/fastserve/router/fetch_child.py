@@ -12,7 +12,7 @@ import msgspec
 
 from fastserve.api.routes import Target
 from fastserve.errors import FetchError
-from fastserve.router.foreign_json import ForeignReader, Unreadable
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.model_files import ModelFiles, ModelPlaces
 
 DEFAULT_MAX_BYTES = 100 << 30

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from fastserve.foreign_json import ForeignReader
 from fastserve.router.answers import Refusal
-from fastserve.router.foreign_json import ForeignReader
 from fastserve.router.wire import MAX_SHOWN, InferAnswer, InferRequest, InferTensor, Reader
 
 MAX_REMEMBERED_BYTES = 2048

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from fastserve.foreign_json import ForeignReader
 from fastserve.router.certificates import PeerTls
-from fastserve.router.foreign_json import ForeignReader
 from fastserve.router.replicas import PeerReplica
 from fastserve.router.table import WatchedFile
 

@@ -14,7 +14,7 @@ from fastserve.api.identity import digest_of
 from fastserve.api.routes import Meaning
 from fastserve.api.uris import path_of
 from fastserve.errors import CheckpointError
-from fastserve.router.foreign_json import ForeignReader, Unreadable
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.prototypes import RUNS, SEED, Vectors
 
 _lines = ForeignReader(dict[str, object])

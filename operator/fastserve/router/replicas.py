@@ -16,10 +16,10 @@ from fastserve.errors import (
     BackendTimeout,
     BackendUnavailable,
 )
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.answers import ASKED_AGAIN
 from fastserve.router.caller import Caller, hop_lines
 from fastserve.router.certificates import PeerTls
-from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.health import PEER_PACE, Event, HealthState, probe_due, probing, spread, step
 from fastserve.router.oip import HEADER_LENGTH, MAX_DIGITS, Scores, infer_body, read_answer
 from fastserve.router.outliers import Conduct

@@ -9,9 +9,9 @@ from pathlib import Path
 from fastserve.api.engine import EngineConfig
 from fastserve.api.meta import Failure
 from fastserve.errors import BackendUnavailable
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.bookkeeping import rfc3339
 from fastserve.router.engine_socket import is_gone, read_report
-from fastserve.router.foreign_json import ForeignReader, Unreadable
 from fastserve.router.metrics import Metrics
 from fastserve.router.reviving import (
     HELD,

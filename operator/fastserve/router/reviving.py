@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from fastserve.router import loading
 
-LOOK_SECONDS = 1.0
-"""That a server may take to say that it is live; it says so within a millisecond."""
+LOOK_SECONDS = 0.5
+"""That a server may take to say that it is live, which it does within a millisecond."""
 LOOKS = 2
 """In a row without an answer, until it is frozen."""
 UNSERVED_SECONDS = 10.0

@@ -25,7 +25,7 @@ from fastserve.errors import (
     FastServeError,
     StubDead,
 )
-from fastserve.router.foreign_json import ForeignReader, Unreadable
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.oip import HEADER_LENGTH, Scores, infer_body, read_answer
 from fastserve.router.pulse import Pulse
 from fastserve.router.tracing import NOTHING, Step, current

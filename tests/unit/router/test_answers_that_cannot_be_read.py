@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from fastserve.errors import BackendError
-from fastserve.router.foreign_json import ForeignReader, Unreadable
+from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.oip import read_answer
 from fastserve.router.replicas import PeerReplica, _peer_error
 from fastserve.router.triton import triton_error
