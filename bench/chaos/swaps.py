@@ -133,7 +133,7 @@ def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Sw
             swaps.append(one(exchanges, number))
         time.sleep(REST_SECONDS)
     exchanges.home()
-    world.until(lambda: len(world.triton(INSTANCE).children()) == 1, SETTLE_SECONDS)  # the old one's stub ends
+    world.until(lambda: len(world.triton(INSTANCE).children()) == 1, SETTLE_SECONDS)  # one stub is left
     memory, sent = world.memory(INSTANCE) / before, load.made.sent
     # Nothing goes wrong in it, so nobody else is to answer; and a declared service time can be held against.
     alone, timed = one is plain, one is plain and ask.learnt is None
