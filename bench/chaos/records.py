@@ -9,13 +9,15 @@ LEARNT = 8
 
 
 class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One request: when it was due, when it was sent, when it ended, the status (0: none), whose answer."""
+    """One request: when it was due, when it was sent, when it ended, the status (0: none), whose answer, and
+    what was said where there is none."""
 
     due: float
     sent: float
     ended: float
     status: int
     version: int
+    why: str = ""
 
     @property
     def good(self) -> bool:

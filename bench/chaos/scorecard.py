@@ -56,7 +56,8 @@ def report(
 
 
 def _line(row: Row) -> str:
-    return f"{row.name}: {row.passed} of {row.trials}; {_words(row.short)}"
+    told = "".join(f"\n  {count} times {words}" for words, count in row.lost.items())
+    return f"{row.name}: {row.passed} of {row.trials}; {_words(row.short)}{told}"
 
 
 def _words(figures: object) -> str:

@@ -197,3 +197,9 @@ def test_a_load_that_took_far_longer_than_the_one_before_excuses_nothing() -> No
     assert death(records, slow).short == ("loaded slowly",)
     assert death(records, replace(slow, load_seconds=(5.0, 9.0))).short == ()
     assert death(records, replace(slow, load_seconds=(0.0, 0.0))).short == ("recovered late",)
+
+
+def test_what_was_said_in_place_of_answers_is_counted_without_its_figures() -> None:
+    told = [Sent(at, at, at + 0.1, 429, -1, f"too late: {at} s") for at in (1.0, 2.5)]
+    found = row("one", [], Whole(Generated([*told, Sent(3.0, 3.0, 3.1, 200, 1)], 0.0, 0.0)))
+    assert found.lost == {"too late: # s": 2}
