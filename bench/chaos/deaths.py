@@ -19,7 +19,8 @@ from chaos.world import World
 DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 120.0
 """For so long it is waited for."""
 UNPAUSED_SECONDS = 11.0
-"""After a life of this length a process, and a group of ranks, is started again without a growing pause."""
+"""After a life of this length a process, and a group of ranks, is started again without a growing pause; and
+what routers may ask twice is again the share of ten seconds of calls."""
 TRITON_SECONDS = 16.0
 """The same of a Triton that its router has started anew; one that loads for longer than that needs none."""
 
@@ -33,21 +34,21 @@ class Fault:
     aim: Callable[[World, str], psutil.Process]
     instance: str = sharded.INSTANCE
     own: int = LEARNT
-    rest: float = REST_SECONDS
+    rest: float = UNPAUSED_SECONDS
     blow: signal.Signals = signal.SIGKILL
     loads: bool = True
 
 
 FAULTS = (
     Fault("stub killed", stub_of),
-    Fault("rank killed", rank_of, rest=UNPAUSED_SECONDS),
+    Fault("rank killed", rank_of),
     Fault("Triton killed", World.triton),
     Fault("Triton stopped", World.triton, blow=signal.SIGSTOP),
-    Fault("router beside it killed", router_of, rest=UNPAUSED_SECONDS, loads=False),
+    Fault("router beside it killed", router_of, loads=False),
 )
 CUSTOM_FAULTS = (
     Fault("custom model's stub killed", stub_of, swaps.INSTANCE, swaps.A, TRITON_SECONDS),
-    Fault("custom model's Triton killed", World.triton, swaps.INSTANCE, swaps.A, UNPAUSED_SECONDS),
+    Fault("custom model's Triton killed", World.triton, swaps.INSTANCE, swaps.A),
 )
 
 

@@ -33,7 +33,7 @@ PEAK_SECONDS, AT_ONCE = 10.0, 16
 HALF = 0.5
 FAULTS = (
     Fault("MiniLM, stub killed", stub_of, INSTANCE, A, deaths.TRITON_SECONDS),
-    Fault("MiniLM, Triton killed", World.triton, INSTANCE, A, deaths.UNPAUSED_SECONDS),
+    Fault("MiniLM, Triton killed", World.triton, INSTANCE, A),
 )
 
 
