@@ -1,4 +1,8 @@
-"""Rows about processes that die or freeze under load."""
+"""Rows about processes that die or freeze under load.
+
+Each comes when a full budget for asking twice has come together again: a second death within ten seconds of a
+recovery finds a fifth of fewer calls, and may lose what is beyond that.
+"""
 
 import signal
 import time
@@ -20,9 +24,10 @@ DETECT_PATIENCE, RECOVER_PATIENCE = 10.0, 120.0
 """For so long it is waited for."""
 UNPAUSED_SECONDS = 11.0
 """After a life of this length a process, and a group of ranks, is started again without a growing pause; and
-what routers may ask twice is again the share of ten seconds of calls."""
+the budget for asking twice is that of ten seconds of calls."""
 TRITON_SECONDS = 16.0
-"""The same of a Triton that its router has started anew; one that loads for longer than that needs none."""
+"""After a life of this length a Triton that its router has started anew is started again without a pause; one
+that loads for longer than that needs no rest."""
 
 
 @dataclass(frozen=True)

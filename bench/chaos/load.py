@@ -30,7 +30,7 @@ from fastserve.router.upstream import Upstream
 TEXTS = tuple(f"a text about chaos, number {number}" for number in range(32))
 """Few, so that their encodings are remembered."""
 SECONDS = 30.0
-MOST_WORDS = 300
+MOST_BYTES = 300
 HOME = Path(__file__).parent.parent
 
 
@@ -89,7 +89,7 @@ class Caller:
             reply = await self._client.post("/v1/predict", b"", self._bodies[text], SECONDS)
             status = reply.status
             version = self._version(reply.body, text) if status == 200 else NO_VERSION
-            why = "" if status == 200 else reply.body[:MOST_WORDS].decode("latin-1")
+            why = "" if version != NO_VERSION else reply.body[:MOST_BYTES].decode("latin-1")
         except BackendError as error:
             status, version, why = 0, NO_VERSION, str(error)
         self.sent.append(Sent(due, began, time.monotonic(), status, version, why))

@@ -36,7 +36,7 @@ def report(
             continue
         row = planned.make()
         made.append(row)
-        console.print(_line(row))
+        console.print(_line(row), markup=False)
         written[planned.name] = _as_json(row)
         _write(list(written.values()), terms, result)
     table = Table(
@@ -56,7 +56,7 @@ def report(
 
 
 def _line(row: Row) -> str:
-    told = "".join(f"\n  {count} times {words}" for words, count in row.lost.items())
+    told = "".join(f"\n  {count} times {words}" for words, count in row.told.items())
     return f"{row.name}: {row.passed} of {row.trials}; {_words(row.short)}{told}"
 
 

@@ -17,7 +17,7 @@ DETECT_SECONDS, RECOVER_SECONDS = 2.0, 3.0
 """Until a router says that its model does not answer; beyond the load time until it does again."""
 EJECT_SECONDS, AMPLIFICATION, FAILED = 10.0, 1.2, 5
 P99_RATIO = 1.1
-MOST_WORDS = 9
+MOST_KINDS = 9
 CONTENT = frozenset({"lost", "wrong version", "neither version", "not exchanged", "lost before"})
 """Shortcomings that no busy machine excuses."""
 
@@ -33,8 +33,8 @@ class Trial:
 @dataclass(frozen=True)
 class Row:
     """All trials of one fault. `worst` is the greatest of each figure, `short` counts by what fell short,
-    `whole` holds the figures of all trials together, `lost` counts what requests without a good answer were
-    told."""
+    `whole` holds the figures of all trials together, `told` counts what requests without a good answer were
+    told, also those that no trial holds against anybody."""
 
     name: str
     trials: int
@@ -42,7 +42,7 @@ class Row:
     worst: Mapping[str, float]
     short: Mapping[str, int]
     whole: Mapping[str, float]
-    lost: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> bool:
@@ -128,13 +128,13 @@ def row(name: str, trials: Sequence[Trial], whole: Whole) -> Row:
         "generator late s": made.late,
     }
     figures = {key: round(value, 3) for key, value in told.items()}
-    return Row(name, len(trials), passed, worst, dict(sorted(short.items())), figures, _lost(sent))
+    return Row(name, len(trials), passed, worst, dict(sorted(short.items())), figures, _told(sent))
 
 
-def _lost(sent: Sequence[Sent]) -> dict[str, int]:
+def _told(sent: Sequence[Sent]) -> dict[str, int]:
     """What was said in place of answers, most often first; figures in it are left out."""
-    words = (re.sub(r"[0-9.]+", "#", one.why) for one in sent if not one.good)
-    return dict(Counter(words).most_common(MOST_WORDS))
+    words = (re.sub(r"\d+(\.\d+)*", "#", one.why) for one in sent if not one.good)
+    return dict(Counter(words).most_common(MOST_KINDS))
 
 
 def swap_trials(sent: Sequence[Sent], swaps: Sequence[Swap], others: frozenset[int]) -> Iterator[Trial]:

@@ -14,7 +14,7 @@ from chaos.scoring import P99_RATIO, Planned, Row, Swap, Whole, lost_before, p99
 from chaos.world import ASKED_FOR, ELSEWHERE, Never, Part, World
 
 NAME, INSTANCE = "swapped", "swapped-0"
-REST_SECONDS, SETTLE_SECONDS = 2.0, 60.0
+REST_SECONDS, SETTLE_SECONDS, ENDING_SECONDS = 2.0, 60.0, 10.0
 HANG_SECONDS = 8
 """After so long a version that is never loaded is refused."""
 A, B, SPOILT_ONE, MISSHAPEN, HANGING_ONE, NEIGHBOUR = 0, 1, 2, 3, 4, 7
@@ -125,15 +125,15 @@ class Exchanges:
 def swap_row(name: str, ask: Ask, count: int, one: Callable[[Exchanges, int], Swap]) -> Row:
     """So many exchanges under load, with a rest before each."""
     world, exchanges = ask.world, Exchanges(ask)
-    before = world.memory(INSTANCE)
     with load_on(ask.load, name) as load:
-        swaps = []
+        time.sleep(REST_SECONDS)
+        before, swaps = world.memory(INSTANCE), []
         for number in range(count):
             time.sleep(REST_SECONDS)
             swaps.append(one(exchanges, number))
         time.sleep(REST_SECONDS)
     exchanges.home()
-    world.until(lambda: len(world.triton(INSTANCE).children()) == 1, SETTLE_SECONDS)  # one stub is left
+    world.when(lambda: world.models_in(INSTANCE) == 1, ENDING_SECONDS)  # a load that hangs stays
     memory, sent = world.memory(INSTANCE) / before, load.made.sent
     # Nothing goes wrong in it, so nobody else is to answer; and a declared service time can be held against.
     alone, timed = one is plain, one is plain and ask.learnt is None

@@ -144,6 +144,14 @@ class World:
             raise Never(f"the warden of {instance} has {len(children)} children")
         return children[0]
 
+    def models_in(self, instance: str) -> int:
+        """Models that have a process in a Triton; 0 where there is none."""
+        warden = self.process(f"{instance}-triton")
+        try:
+            return sum(len(one.children()) for one in warden.children()) if warden else 0
+        except psutil.NoSuchProcess:
+            return 0
+
     def memory(self, instance: str) -> int:
         """Resident bytes of a router and of all below its warden: Triton, stubs, ranks."""
         family = []

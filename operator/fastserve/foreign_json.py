@@ -1,4 +1,4 @@
-"""JSON that others wrote: whatever is wrong with it is one error. Pure."""
+"""JSON that others wrote: whatever is wrong with it is one error."""
 
 from typing import Generic, TypeVar
 
@@ -12,8 +12,8 @@ class Unreadable(ValueError):
 
 
 class ForeignReader(Generic[T]):
-    """Decodes one kind of document of another process's. What a caller sends is for wire.Reader, which
-    explains what is wrong with it."""
+    """Decodes one kind of document of another process's. It does not explain what is wrong for those who
+    could mend it: what callers send is read elsewhere."""
 
     def __init__(self, kind: type[T]) -> None:
         self._decoder = msgspec.json.Decoder(kind)

@@ -209,7 +209,8 @@ class KubeCluster:
         try:
             return _OBJECT.read(body)
         except Unreadable as error:
-            raise Unreachable(f"{call.method} {call.path} was answered with what is no object") from error
+            what = f"{call.method} {call.path} was answered with what is no object"
+            raise Unreachable(f"{what}: {error}") from error
 
     async def _send(self, call: Call) -> tuple[int, Mapping[str, str], bytes]:
         data = None if call.body is None else msgspec.json.encode(call.body)

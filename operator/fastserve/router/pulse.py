@@ -27,6 +27,8 @@ class Pulse:
         self.in_flight = 0
         self.begun = 0
         """Inferences since the start."""
+        self.answers = 0
+        """Of them."""
         self.latencies = Latencies()
         self.probed_at: float | None = None
         """Since when a probe is under way."""
@@ -42,6 +44,7 @@ class Pulse:
     def answered(self, now: float, seconds: float) -> None:
         """An inference that was under way was answered after `seconds`."""
         self.in_flight -= 1
+        self.answers += 1
         self.since = now
         self.latencies.add(seconds)
 

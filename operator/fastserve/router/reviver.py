@@ -13,16 +13,17 @@ from fastserve.foreign_json import ForeignReader, Unreadable
 from fastserve.router.bookkeeping import rfc3339
 from fastserve.router.engine_socket import is_gone, read_report
 from fastserve.router.metrics import Metrics
+from fastserve.router.pulse import SHORTEST_SECONDS
 from fastserve.router.reviving import (
     HELD,
-    LOOK_SECONDS,
+    Look,
     Reason,
     Signs,
-    Silence,
     Stall,
     Word,
     mourned,
     must_restart,
+    silence_of,
     stall_of,
 )
 from fastserve.router.serving import OwnReplica
@@ -97,18 +98,17 @@ class Reviver:
 
     async def _look(self) -> None:
         parts, loop = self._parts, asyncio.get_running_loop()
-        began, served = loop.time(), parts.replica.current is not None
+        began, served, answers = loop.time(), parts.replica.ready, parts.triton.pulse.answers
         try:
-            live = await parts.triton.live(LOOK_SECONDS)
+            live = await parts.triton.live(SHORTEST_SECONDS)
         except BackendUnavailable:
             # It has ended, and whoever keeps it starts it.
             self._signs = replace(self._signs, silence=None, stall=None)
             return
+        look = Look(began, loop.time() - began, live, parts.triton.pulse.answers > answers, served)
+        self._signs = replace(self._signs, silence=silence_of(self._signs.silence, look))
         if live:
-            self._signs = replace(self._signs, silence=None, stall=await self._stall())
-        elif loop.time() - began <= LOOK_SECONDS + LAG_SECONDS:
-            before = self._signs.silence or Silence(began, 0, served)
-            self._signs = replace(self._signs, silence=replace(before, looks=before.looks + 1))
+            self._signs = replace(self._signs, stall=await self._stall())
 
     async def _stall(self) -> Stall | None:
         """What Triton's models are waiting for, where none of them serves."""

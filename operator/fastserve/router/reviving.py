@@ -5,13 +5,14 @@ does not end: a server that answers nothing, and an engine for which Triton's un
 frozen one, or a dead one that Triton still waits for an answer from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fastserve.router import loading
+from fastserve.router.pulse import SHORTEST_SECONDS
 
-LOOK_SECONDS = 0.5
-"""That a server may take to say that it is live, which it does within a millisecond."""
+LATE_SECONDS = 0.1
+"""A look that ends by so much later than it was to says that this process stood still, and no more."""
 LOOKS = 2
 """In a row without an answer, until it is frozen."""
 UNSERVED_SECONDS = 10.0
@@ -53,10 +54,22 @@ class Word(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Silence:
     """Of the server. `looks` are those in a row that were not answered, `since` when the first of them began;
-    `served` whether something served then."""
+    `served` whether its replica was ready then."""
 
     since: float
     looks: int
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the server, which took so many `seconds`. `live` is whether it said in time that it is,
+    `answered` whether it answered an inference meanwhile, `served` whether its replica was ready."""
+
+    began: float
+    seconds: float
+    live: bool
+    answered: bool
     served: bool
 
 
@@ -93,8 +106,16 @@ def must_restart(signs: Signs, now: float) -> Reason | None:
 
 
 def _is_frozen(silence: Silence, now: float) -> bool:
-    seconds = LOOKS * LOOK_SECONDS if silence.served else UNSERVED_SECONDS
+    seconds = LOOKS * SHORTEST_SECONDS if silence.served else UNSERVED_SECONDS
     return silence.looks >= LOOKS and now - silence.since >= seconds
+
+
+def silence_of(before: Silence | None, look: Look) -> Silence | None:
+    """The silence with one look more; None where there is none, or where the look proves nothing."""
+    if look.live or look.answered or look.seconds > SHORTEST_SECONDS + LATE_SECONDS:
+        return None
+    silence = before or Silence(look.began, 0, look.served)
+    return replace(silence, looks=silence.looks + 1)
 
 
 def stall_of(before: Stall | None, words: dict[str, tuple[str, Word]], now: float) -> Stall | None:

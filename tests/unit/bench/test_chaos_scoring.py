@@ -200,6 +200,7 @@ def test_a_load_that_took_far_longer_than_the_one_before_excuses_nothing() -> No
 
 
 def test_what_was_said_in_place_of_answers_is_counted_without_its_figures() -> None:
-    told = [Sent(at, at, at + 0.1, 429, -1, f"too late: {at} s") for at in (1.0, 2.5)]
-    found = row("one", [], Whole(Generated([*told, Sent(3.0, 3.0, 3.1, 200, 1)], 0.0, 0.0)))
-    assert found.lost == {"too late: # s": 2}
+    told = [Sent(at, at, at + 0.1, 429, NO_VERSION, f"Too late. {at} s left.") for at in (1.0, 2.5)]
+    wrong = Sent(3.0, 3.0, 3.1, 200, NO_VERSION, '{"scores":{}}')
+    found = row("one", [], Whole(Generated([*told, wrong, Sent(4.0, 4.0, 4.1, 200, A)], 0.0, 0.0)))
+    assert found.told == {"Too late. # s left.": 2, '{"scores":{}}': 1}

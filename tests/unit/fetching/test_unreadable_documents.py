@@ -41,3 +41,8 @@ def test_a_registry_whose_name_is_none_is_passed_over() -> None:
 @BROKEN
 def test_an_api_servers_error_that_cannot_be_read_is_told_as_it_came(document: bytes) -> None:
     assert words_of(document)[:1] == document.decode("utf-8", "replace")[:1]
+
+
+@pytest.mark.parametrize("document", [b"null", b"[]", b'"gone"'])
+def test_an_api_servers_error_that_is_no_object_is_told_as_it_came(document: bytes) -> None:
+    assert words_of(document) == document.decode()

@@ -1,10 +1,14 @@
 """When a Triton is started anew: where nothing else brings it back, and never where something may."""
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastserve.router.pulse import SHORTEST_SECONDS
 from fastserve.router.reviving import (
     DEAD_SECONDS,
     ENGINE_SECONDS,
@@ -12,6 +16,7 @@ from fastserve.router.reviving import (
     SHORTEST_PAUSE_SECONDS,
     UNLOADING_SECONDS,
     UNSERVED_SECONDS,
+    Look,
     Reason,
     Signs,
     Silence,
@@ -19,6 +24,7 @@ from fastserve.router.reviving import (
     Word,
     mourned,
     must_restart,
+    silence_of,
     stall_of,
 )
 
@@ -33,6 +39,30 @@ FROZEN = Signs(silence=Silence(0.0, 2, served=True))
 def test_a_server_that_served_is_frozen_after_a_second_without_an_answer() -> None:
     assert must_restart(FROZEN, 1.0) is Reason.FROZEN
     assert must_restart(FROZEN, 0.9) is None
+
+
+def look(began: float, **changes: Any) -> Look:
+    """One that was not answered in time."""
+    return replace(Look(began, SHORTEST_SECONDS + 0.01, live=False, answered=False, served=True), **changes)
+
+
+def test_two_looks_in_a_row_without_an_answer_are_a_silence_from_the_first_one_on() -> None:
+    silence = silence_of(silence_of(None, look(7.0)), look(7.6, served=False))
+    assert silence == Silence(7.0, 2, served=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"live": True}, {"answered": True}, {"seconds": SHORTEST_SECONDS + 0.2}],
+    ids=["it is live", "an inference was answered", "this process stood still"],
+)
+def test_a_look_that_proves_nothing_ends_the_row(changes: dict[str, Any]) -> None:
+    assert silence_of(Silence(7.0, 1, served=True), look(7.6, **changes)) is None
+
+
+def test_a_server_whose_replica_was_not_ready_when_the_silence_began_is_given_longer() -> None:
+    silence = silence_of(silence_of(None, look(7.0, served=False)), look(7.6))
+    assert must_restart(Signs(silence=silence), 9.0) is None
 
 
 def test_one_look_without_an_answer_is_not_enough_however_long_ago_it_was() -> None:
