@@ -62,7 +62,8 @@ class Words:
         rows = np.zeros((len(texts), 384), np.float32)
         for row, text in zip(rows, texts, strict=True):
             row[: len(self._words)] = [float(word in text) for word in self._words]
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(rows / np.where(lengths > 0.0, lengths, 1.0), np.float32)  # a text may hold none
 
 
 class LoadedTriton:

@@ -43,6 +43,8 @@ from peer_load import Call, Callers, Cell, Processes, tree_seconds
 from peer_programs import Peer, Program, infer_call, peers, upstream
 from peer_report import CONNECTIONS, DOOR, HOP, OWN, PREDICTIONS, Figures, document_of, print_report
 
+WIDTH = 160
+"""Of the table, also where nobody looks at a terminal."""
 RESULT = Path(__file__).parent / "results" / "router_peers.json"
 MEMBERS = ("north", "east", "south", "west")
 HOP_HEADERS = (
@@ -214,7 +216,7 @@ def at_rest(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def run(rounds: int, seconds: float) -> None:
-    console = Console()
+    console = Console(width=WIDTH)
     nginx, h2load, programs = debian_program("nginx"), debian_program("h2load"), peer_programs()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fastserve-peers-") as name, ExitStack() as stack:
