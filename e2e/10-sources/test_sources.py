@@ -58,11 +58,13 @@ def failed_with(kubectl: Kubectl, name: str, reason: str) -> Manifest:
     return thing
 
 
-def refused_for(kubectl: Kubectl, name: str, reason: str) -> None:
-    """Raises AssertionError until a new version is refused for that, and the old one answers."""
+def refused_for(kubectl: Kubectl, name: str, reason: str) -> Manifest:
+    """The sub-model, once a new version is refused for that, and the old one answers. Raises AssertionError
+    until then."""
     thing = must_be(kubectl, "submodel", name, "Available")
     assert thing["status"].get("lastFailure", {}).get("reason") == reason, told(kubectl, "submodel", name)
     assert condition(thing, "Ready")["reason"] == "VersionRefused", told(kubectl, "submodel", name)
+    return thing
 
 
 def rests_at(kubectl: Kubectl, name: str, version: str) -> Manifest:

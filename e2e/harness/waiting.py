@@ -15,7 +15,7 @@ def eventually(look: Callable[[], Found | None], seconds: float, what: str) -> F
     end, last = time.monotonic() + seconds, ""
     while True:
         try:
-            found = look()
+            found, last = look(), ""
         except (AssertionError, LookupError) as error:
             found, last = None, f"{type(error).__name__}: {error}"
         if found is not None and found is not False:
