@@ -124,6 +124,16 @@ def test_python_writes_nothing_into_a_read_only_root(dockerfile: Path) -> None:
     assert {"PYTHONDONTWRITEBYTECODE=1", "HOME=/tmp"} <= set(environment)
 
 
+def test_what_is_installed_for_the_stub_lies_beside_it_too() -> None:
+    """Triton's stub looks for modules at no other place: a user's own model imports numpy there."""
+    text = (ROOT / "images" / "triton" / "Dockerfile").read_text(encoding="utf-8")
+    assert "--target /server/opt/fastserve/stub" in text
+    loop = r"for package in /server/opt/fastserve/stub/\*; do .{,5}ln -sfn .+ (/\S+/python/);"
+    found = re.search(loop, " ".join(text.split()))
+    assert found is not None
+    assert found[1] == "/server/opt/tritonserver/backends/python/"
+
+
 def test_every_requirement_that_is_copied_is_there_and_has_a_hash() -> None:
     files = requirements()
     assert {IMAGES / "uv.txt", IMAGES / "operator" / "requirements.txt"} <= set(files)
