@@ -54,8 +54,8 @@ test: lint programs ## Everything: style, types, walls, and all tests with a rea
 	$(BIN)/pytest tests
 
 .PHONY: programs
-programs: install ## helm, with which the charts are tested: built from source where it is not on PATH and Go is there
-	PYTHONPATH=e2e $(BIN)/python -m cluster programs helm
+programs: install ## helm, with which the charts are tested, and Prometheus: had where they are not on PATH
+	PYTHONPATH=e2e $(BIN)/python -m cluster programs helm prometheus
 
 .PHONY: generate
 generate: install ## Write the generated files: CRDs, OpenAPI, golden plans, what charts copy
@@ -173,3 +173,10 @@ bench-operator-churn: install ## Random lives of pools with the operator killed 
 .PHONY: bench-operator-scale
 bench-operator-scale: install ## Many pools on nodes without machines: time, latency, memory (POOLS=500 MINUTES=60)
 	PYTHONPATH=e2e $(BIN)/python bench/operator_scale.py --pools $(POOLS) $(if $(MINUTES),--minutes $(MINUTES))
+
+SEEDS ?= 10
+PART ?=
+
+.PHONY: bench-scaling
+bench-scaling: install ## Autoscaling beside HPA, KPA, KEDA and KubeAI on traces, under faults, and against a real run (SEEDS=10 PART=compare|faults|real; needs DATA)
+	PYTHONPATH=bench $(BIN)/python -m scaling --seeds $(SEEDS) --data $(DATA) $(PART:%=--part %)

@@ -58,7 +58,9 @@ class TritonPythonModel:
 
 
 @contextmanager
-def declared_wait(folder: Path, batch: int, wait: float) -> Iterator[dict[str, Any]]:
+def declared_wait(
+    folder: Path, batch: int, wait: float, manifest: str = MANIFEST
+) -> Iterator[dict[str, Any]]:
     """The pool's overview while it runs, by the command that users type. Triton answers `batch` requests at
     once after `wait` seconds; `folder` is empty, and its state is in `folder`/state."""
     packages = Installer(Folders.of_platform(), print).everything().triton.stub_packages
@@ -66,8 +68,8 @@ def declared_wait(folder: Path, batch: int, wait: float) -> Iterator[dict[str, A
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(CONFIG.replace("BATCH", str(batch)))
     (model / "1" / "model.py").write_text(MODEL.replace("WAIT", str(wait)).replace("PACKAGES", str(packages)))
-    manifest = folder / "pool.yaml"
-    manifest.write_text(MANIFEST.replace("MODEL", model.as_uri()).replace("TEXT", TEXT))
+    file = folder / "pool.yaml"
+    file.write_text(manifest.replace("MODEL", model.as_uri()).replace("TEXT", TEXT))
 
     def fastserve(*arguments: str) -> str:
         command = [
@@ -78,7 +80,7 @@ def declared_wait(folder: Path, batch: int, wait: float) -> Iterator[dict[str, A
         ]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    fastserve("up", "-f", str(manifest), "--detach", "--port", "0")
+    fastserve("up", "-f", str(file), "--detach", "--port", "0")
     try:
         yield dict(json.loads(fastserve("status", "--json"))["pools"][0])
     finally:

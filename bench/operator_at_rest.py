@@ -39,7 +39,11 @@ KINDS = (
     "poddisruptionbudgets", "controllerrevisions", "deployments",
 )  # fmt: skip
 HOLD = "example.com/hold"
-HANDED_ON = {Right("discovery.k8s.io", "endpointslices", verb) for verb in ("get", "list", "watch")}
+HANDED_ON = {
+    *(Right("discovery.k8s.io", "endpointslices", verb) for verb in ("get", "list", "watch")),
+    *(Right("fastserve.io", "submodels/scale", verb) for verb in ("get", "update")),
+    Right("coordination.k8s.io", "leases", "update"),
+}
 """Held by the operator only because Kubernetes lets nobody hand on what they lack."""
 
 

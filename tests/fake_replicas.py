@@ -26,6 +26,7 @@ class Place:
     version: str = ""
     asked: int = 0
     conduct: Conduct = field(default_factory=Conduct)
+    instance: str = "place"
 
     async def infer(self, call: MemberCall) -> MemberOutput:
         self.asked += 1

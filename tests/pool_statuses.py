@@ -45,6 +45,11 @@ def sub_model(**spec: Any) -> Manifest:
     )
 
 
+def at(sub_model: Manifest, replicas: int) -> Manifest:
+    """The sub-model with so many replicas asked for."""
+    return {**sub_model, "spec": {**sub_model["spec"], "replicas": replicas}}
+
+
 def pod(role: str, revision: str, conditions: dict[str, str], words: str = "") -> Manifest:
     labels = {ROLE_LABEL: role, REVISION_LABEL: revision, SUBMODEL_LABEL: "sport" if role == "member" else ""}
     told = [{"type": kind, "status": status, "message": words} for kind, status in conditions.items()]
@@ -130,6 +135,7 @@ def _with_statuses(observed: Observed, plan: ObjectPlan) -> Pair:
 RUNNING = {"PodScheduled": "True", "Ready": "True"}
 STARTING = {"PodScheduled": "True", "Ready": "False"}
 LOADED = held(LoadProgress(phase="Loaded", bytes_done=8, bytes_total=8))
+SLEEPY = {"minReplicas": 0, "maxReplicas": 2}
 NO_ROOM = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 
 
@@ -138,6 +144,8 @@ def scenarios() -> dict[str, Pair]:
     corrupt = Failure(reason="CheckpointInvalid", message="model.safetensors: header is cut off", time=NOW)
     failed = held(LoadProgress(phase="FailedToLoad"), corrupt)
     loading = held(LoadProgress(phase="Loading", bytes_done=4, bytes_total=8))
+    awake = judged(pool(), sub_model(autoscaling=SLEEPY, replicas=1), member(RUNNING, LOADED), door)
+    asleep = judged(awake.pool, at(awake.sub_model, 0), door)
     return {
         "healthy": judged(pool(), sub_model(), member(RUNNING, LOADED), door),
         "loading": judged(pool(), sub_model(), member(STARTING, loading), door),
@@ -146,4 +154,6 @@ def scenarios() -> dict[str, Pair]:
         "rejected": judged(pool(), sub_model(model={"storageUri": "file:///models/sport"}), door),
         "suspended": judged(pool(suspend=True), sub_model(suspend=True)),
         "new": judged(pool(), sub_model()),
+        "asleep": asleep,
+        "waking": judged(asleep.pool, at(asleep.sub_model, 1), member(STARTING, loading), door),
     }

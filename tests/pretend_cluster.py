@@ -72,6 +72,8 @@ class PretendCluster:
     config_maps: dict[str, Manifest] = field(default_factory=dict)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
     failures: tuple[WriteFailure, ...] = ()
+    clock: str = "2025-12-31T00:00:00Z"
+    """By which the API server notes when something was applied."""
 
     def add(self, *manifests: Manifest) -> "PretendCluster":
         for manifest in manifests:
@@ -133,7 +135,7 @@ class PretendCluster:
         entry = {
             "manager": FIELD_MANAGER,
             "operation": "Apply",
-            "time": "2025-12-31T00:00:00Z",
+            "time": self.clock,
             "fieldsV1": fields_of(said),
         }
         metadata["managedFields"] = [entry]

@@ -1,8 +1,6 @@
 """The operator is started again, upgraded and killed: what runs does not notice."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from harness.audit import Audit
 from harness.example import load_models, member
 from harness.kubectl import Kubectl, Manifest
 from harness.operators import DEPLOYMENT, leader, operator_pods, operator_user, restarts
+from harness.processes import kill, processes_of
 from harness.release import NAMESPACE, install
 from harness.statuses import must_be
 from harness.target import own_cluster
@@ -157,8 +156,7 @@ def test_a_killed_leader_is_followed(desk: Desk) -> None:
     before = at_rest(desk.seen, quiet_seconds=5)
     killed = eventually(lambda: desk.leads(names(desk.cluster)), 60, "one leads")
     lives = restarts(desk.cluster)[killed]
-    for process in processes(desk.cluster, killed):
-        os.kill(process, signal.SIGKILL)
+    kill(processes_of(desk.cluster.within(NAMESPACE).get("pod", killed), "fastserve.controller"))
     start = time.monotonic()
     desk.kubectl("patch", "fss/sport", "--type=merge", "-p", '{"spec":{"description":"After the kill."}}')
 
@@ -172,24 +170,3 @@ def test_a_killed_leader_is_followed(desk: Desk) -> None:
     eventually(lambda: restarts(desk.cluster)[killed] == lives + 1, 30, "its container was started again")
     assert pods(desk.kubectl) == before.pods
     desk.answers()
-
-
-def processes(cluster: Kubectl, pod: str) -> list[int]:
-    """Processes of this machine that are the operator of the pod."""
-    (container,) = cluster.within(NAMESPACE).get("pod", pod)["status"]["containerStatuses"]
-    number = container["containerID"].partition("://")[2]
-    found = [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _is_operator_of(folder, number)
-    ]
-    assert found, f"no process of pod {pod}"
-    return found
-
-
-def _is_operator_of(folder: Path, container: str) -> bool:
-    try:
-        is_in_it = container in (folder / "cgroup").read_text()
-        return is_in_it and b"fastserve.controller" in (folder / "cmdline").read_bytes()
-    except OSError:
-        return False

@@ -154,6 +154,15 @@ def test_from_one_version_to_the_next(keyboard: Typist) -> None:
     assert re.search(r"Active Version: +2026-11\b", said)
 
 
+def test_to_zero_and_back(keyboard: Typist) -> None:
+    (said,) = typed(keyboard, *blocks("docs/autoscaling.md"))
+    assert re.search(r"(?i)^x-fastserve-woken: science\b", said, re.MULTILINE)
+    assert '"label":"space"' in said.replace(" ", "")
+    assert '"desiredReplicas":1' in said.replace(" ", "")
+    assert re.search(r"ScaledDown[^\n]* to 0 replicas", said)
+    assert re.search(r"ScaledUp[^\n]* from 0 to 1 replicas", said)
+
+
 def test_traces(keyboard: Typist) -> None:
     (said,) = typed(keyboard, *blocks("docs/tracing.md"))
     assert "modelpool.fastserve.io/news patched" in said

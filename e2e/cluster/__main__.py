@@ -13,7 +13,7 @@ from cluster.binaries import BINARIES, ensure_binaries
 from cluster.bringing_up import Cluster, running_nodes, up
 from cluster.failures import ClusterFailed
 from cluster.images import ensure_images
-from cluster.packages import find_go
+from cluster.packages import PROMETHEUS, ensure_prometheus, find_go
 from cluster.places import Places
 from cluster.report import environment, status
 from cluster.taking_down import down
@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("env", help='lines for the shell: eval "$(python -m cluster env)"')
     commands.add_parser("images", help="build our images and import what changed into the nodes")
     build = commands.add_parser("programs", help="build some of the cluster's programs, where there is Go")
-    build.add_argument("names", nargs="+", choices=[binary.name for binary in BINARIES], metavar="NAME")
+    names = [*(binary.name for binary in BINARIES), PROMETHEUS]
+    build.add_argument("names", nargs="+", choices=names, metavar="NAME")
     fake = commands.add_parser("nodes", help="nodes without a machine, by kwok")
     fake.add_argument("--fake", type=int, required=True, metavar="N", help="have exactly N of them")
     return top
@@ -97,7 +98,9 @@ def _change(cluster: Cluster, arguments: argparse.Namespace) -> None:
 
 
 def _build(places: Places, names: list[str]) -> None:
-    missing = [name for name in names if shutil.which(name) is None]
+    if PROMETHEUS in names:
+        ensure_prometheus(places.cache)
+    missing = [name for name in names if name != PROMETHEUS and shutil.which(name) is None]
     if missing and find_go() is None:
         print(f"{', '.join(missing)}: neither on PATH nor to be built without Go; tests that need it say so")
     elif missing:

@@ -11,7 +11,7 @@ from cluster import node as node_programs
 from cluster.api import Api
 from cluster.binaries import ensure_binaries
 from cluster.failures import ClusterFailed
-from cluster.packages import ensure_packages, require_system
+from cluster.packages import ensure_packages, ensure_prometheus, require_system
 from cluster.places import Node, Places
 from cluster.processes import Processes
 from cluster.static_images import ensure_static_image
@@ -43,6 +43,7 @@ def up(cluster: Cluster, node_count: int) -> None:
     wanted = [places.node(number) for number in range(1, node_count + 1)]
     _check_paths(wanted[0])
     ensure_binaries(places.cache, places.programs)
+    ensure_prometheus(places.cache)
     began = time.monotonic()
     if not cluster.processes.alive("etcd"):
         _clear_leavings(cluster)

@@ -169,12 +169,16 @@ def scheduler_configuration(places: Places) -> dict[str, object]:
 
 
 def audit_policy() -> dict[str, object]:
-    """Who did what to which object, once per request; bodies are not needed."""
+    """Who did what to which object, once per request; of who scales also to how many."""
+    scale = {"group": "fastserve.io", "resources": ["submodels/scale"]}
     return {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata"}],
+        "rules": [
+            {"level": "Request", "verbs": ["update", "patch"], "resources": [scale]},
+            {"level": "Metadata"},
+        ],
     }
 
 

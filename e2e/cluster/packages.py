@@ -3,9 +3,10 @@
 import os
 import platform
 import shutil
+import tempfile
 from pathlib import Path
 
-from cluster.commands import run
+from cluster.commands import run, succeeds
 from cluster.failures import ClusterFailed
 
 PROGRAMS = {  # what must be on PATH, and the Debian package that brings it
@@ -25,6 +26,8 @@ PROGRAMS = {  # what must be on PATH, and the Debian package that brings it
 PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 PLUGINS = ("bridge", "host-local", "portmap", "loopback")
 GO_FOLDER = Path("/usr/local/go/bin")
+PROMETHEUS = "prometheus"
+"""Tests start one where there is one. It is only unpacked: installed, it would start as a service."""
 
 
 def require_system() -> None:
@@ -61,6 +64,50 @@ def missing_packages() -> list[str]:
     if plugin_folder() is None:
         missing.add("containernetworking-plugins")
     return sorted(missing)
+
+
+def ensure_prometheus(cache: Path) -> Path | None:
+    """The one that is there, or Debian's unpacked into the cache. None where neither is to be had,
+    and that is said: only some tests need it."""
+    found = find_prometheus(cache)
+    if found is not None:
+        return found
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        print("prometheus: neither on PATH nor to be had from Debian; tests that need it say so", flush=True)
+        return None
+    print("fetching Debian's package prometheus", flush=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        _unpack_prometheus(cache)
+    except ClusterFailed as failed:
+        print(f"prometheus: {failed}; tests that need it say so", flush=True)
+    return find_prometheus(cache)
+
+
+def find_prometheus(cache: Path) -> Path | None:
+    """The program on PATH, or in the cache."""
+    found = shutil.which(PROMETHEUS)
+    kept = _unpacked(cache) / "usr" / "bin" / PROMETHEUS
+    if found:
+        return Path(found)
+    return kept if kept.exists() else None
+
+
+def _unpack_prometheus(cache: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        # apt-get writes where it stands.
+        fetch = ["sh", "-c", f'cd "$1" && apt-get download -q {PROMETHEUS}', "sh", folder]
+        if not succeeds(fetch):
+            run(["apt-get", "update", "-q"])
+            run(fetch)
+        (package,) = Path(folder).glob("*.deb")
+        run(["dpkg-deb", "--extract", package, Path(folder) / "unpacked"])
+        shutil.rmtree(_unpacked(cache), ignore_errors=True)
+        (Path(folder) / "unpacked").rename(_unpacked(cache))
+
+
+def _unpacked(cache: Path) -> Path:
+    return cache / PROMETHEUS
 
 
 def plugin_folder() -> Path | None:

@@ -36,6 +36,8 @@ WORDS = (
     "nvidia.com/mig-1g.5gb", "FASTSERVE_X", "HOME", "fastserve.io/pool", "s3://b/p", "file:///models", "ftp://x/y",
     "https://h/a.tar",
     "hf://o/m:r", "oci://r.example/x:1", "pvc://claim/x", "pvc://claim/../x", "sha256:" + "0" * 64,
+    "08:00", "24:00", "Europe/Berlin", "http://prometheus:9090/p", "http://prometheus:9090?q", "External",
+    "Sunday",
     "oci://r/x:1", "oci://localhost/x:1", "oci://r.example/x@sha256:" + "0" * 64, "ImageVolume",
 )  # fmt: skip
 
@@ -50,6 +52,9 @@ BLOCKS: tuple[Json, ...] = (
     {"storageUri": "oci://r.example/x@sha256:" + "0" * 64, "delivery": "ImageVolume"},
     {"storageUri": "oci://r/x:1", "delivery": "ImageVolume"},
     [{"name": "X", "value": "v"}], [{"name": "X", "value": "v", "valueFrom": {}}], [{"name": "HOME"}],
+    {"maxReplicas": 2}, {"maxReplicas": 2, "minReplicas": 3}, {"minReplicas": 0},
+    {"maxReplicas": 9, "minReplicas": 0},
+    [{"start": "08:00", "end": "18:00"}], [{"start": "08:00"}], {"url": "https://prometheus.example"},
     [{"name": "A"}, {"name": "A"}], ["a"], [{"key": "k", "operator": "Exists"}], [{"name": "secret"}],
 )  # fmt: skip
 """What only several fields together make right or wrong."""

@@ -10,7 +10,7 @@ from crds.corpus import SCHEMAS, FieldPath, Json, fields
 WRONG_TYPE: dict[str, Json] = {"string": 7, "integer": "seven", "boolean": "yes", "object": "x", "array": "x"}
 TEXTS = (
     "0.5", "0.1", "news", "s3://models/sport", "sha256:" + "0" * 64, "file:///models", "X", "16Gi", "2",
-    "http://collector:4318",
+    "http://collector:4318", "08:00",
 )  # fmt: skip
 
 

@@ -37,6 +37,11 @@ COMPANIONS: dict[str, tuple[Change, ...]] = {
     "router.tls.clientCaSecretName": ((("router", "tls", "secretName"), "certificate"),),
     "router.tracing.samplingRatio": ((("router", "tracing", "endpoint"), "http://collector:4318"),),
     "selection.fallback.subModel": ((("selection", "fallback", "type"), "SubModel"),),
+    "autoscaling.warmWindows.[].": (
+        (("autoscaling", "maxReplicas"), 1),
+        (("autoscaling", "warmWindows"), [{"start": "08:00", "end": "18:00"}]),
+    ),
+    "autoscaling.": ((("autoscaling", "maxReplicas"), 1000),),
 }
 # An edge that the type alone allows and a rule of several fields then refuses, with what it needs.
 _SOURCE = {"secretKeyRef": {"name": "secret", "key": "key"}}
@@ -161,6 +166,12 @@ case(
     2,
     spec_of("SubModel", (("model",), _BY_DIGEST)),
     spec_of("SubModel", (("model",), {**_IMAGE, "digest": _DIGEST})),
+)
+case(
+    "Autoscaling",
+    0,
+    spec_of("SubModel", (("autoscaling",), {"minReplicas": 2, "maxReplicas": 2})),
+    spec_of("SubModel", (("autoscaling",), {"minReplicas": 2, "maxReplicas": 1})),
 )
 _ENV = ("podTemplate", "env")
 _REFERENCE = {"name": "secret", "key": "key"}

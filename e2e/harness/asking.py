@@ -75,6 +75,30 @@ def asked_meanwhile(url: str, text: str) -> Iterator[Asked]:
         thread.join()
 
 
+@dataclass(frozen=True)
+class Answered:
+    """An answer of any status. Names of headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+def answered(url: str, text: str, seconds: float) -> Answered:
+    """What the pool says to a text, whatever that is. Raises AssertionError where it says nothing."""
+    body = json.dumps({"text": text}).encode()
+    request = urllib.request.Request(f"{url}/v1/predict", body, {"Content-Type": "application/json"})
+    try:
+        response = urllib.request.urlopen(request, timeout=seconds)
+    except urllib.error.HTTPError as error:
+        response = error
+    except OSError as error:
+        raise AssertionError(f"{url}: {error}") from None
+    with response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answered(response.status, headers, json.load(response))
+
+
 def post(url: str, body: dict[str, Any], seconds: float = 15) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:

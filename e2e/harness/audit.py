@@ -3,11 +3,25 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 from harness.target import state_folder
 
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write that the API server answered, at `at` (RFC 3339). `pod` is the one that asked, where a pod
+    did; `replicas` is what was asked for, where it was a scale."""
+
+    at: str
+    user: str
+    pod: str
+    told: str
+    code: int
+    replicas: int | None
 
 
 class Audit:
@@ -26,11 +40,14 @@ class Audit:
 
     def writes(self, user: str, namespace: str) -> list[str]:
         """What `user` wrote in a namespace since the last call, ``verb resource/subresource name``."""
+        return [one.told for one in self.all_writes(namespace) if one.user == user]
+
+    def all_writes(self, namespace: str) -> list[Write]:
+        """What anybody wrote in a namespace since the last call, those that were refused as well."""
         return [
-            _told(event)
+            _write(event)
             for event in self._events()
             if event["verb"] in WRITES
-            and event["user"]["username"] == user
             and event.get("objectRef", {}).get("namespace") == namespace
             and "dryRun=" not in event["requestURI"]
         ]
@@ -49,6 +66,19 @@ class Audit:
                 self._file.seek(self._file.tell() - len(line.encode()))
                 return
             yield json.loads(line)
+
+
+def _write(event: dict[str, Any]) -> Write:
+    asked = event.get("requestObject") or {}
+    extra = event["user"].get("extra", {})
+    return Write(
+        at=event["requestReceivedTimestamp"],
+        user=event["user"]["username"],
+        pod="".join(extra.get("authentication.kubernetes.io/pod-name", ())),
+        told=_told(event),
+        code=int(event.get("responseStatus", {}).get("code", 0)),
+        replicas=asked.get("spec", {}).get("replicas") if isinstance(asked, dict) else None,
+    )
 
 
 def _told(event: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
-"""examples/02-cluster, as its README has it typed."""
+"""examples/02-cluster, as its README has it typed, and the documents of the other examples for a cluster."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,24 @@ from harness.kubectl import Kubectl, KubectlFailed
 from harness.models import SPECIALISTS
 from harness.release import images
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "02-cluster"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = EXAMPLES / "02-cluster"
 IMAGE = "localhost/fastserve-operator:0.1.0"
 
 
-def load_models(kubectl: Kubectl, checkpoints: Path) -> None:
-    """Make the claim `models` and copy the specialists into it."""
+def load_models(kubectl: Kubectl, checkpoints: Path, names: Sequence[str] = SPECIALISTS) -> None:
+    """Make the claim `models` and copy the specialists into it, or other folders of `checkpoints`."""
     for file in sorted((EXAMPLE / "storage").glob("*.yaml")):
         text = file.read_text()
         assert IMAGE in text or "PersistentVolumeClaim" in text
         kubectl.apply(text.replace(IMAGE, images()["operator"]))
     kubectl("wait", "--for=condition=Ready", "pod/models-loader", "--timeout=2m", seconds=130)
-    _copy(kubectl, checkpoints)
+    _copy(kubectl, checkpoints, names)
     kubectl("delete", "pod", "models-loader", "--grace-period=1")
 
 
-def _copy(kubectl: Kubectl, checkpoints: Path) -> None:
-    pack = ["tar", "-C", str(checkpoints), "-cf", "-", *SPECIALISTS]
+def _copy(kubectl: Kubectl, checkpoints: Path, names: Sequence[str]) -> None:
+    pack = ["tar", "-C", str(checkpoints), "-cf", "-", *names]
     unpack = ["tar", "-C", "/models", "--no-same-owner", "-xf", "-"]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as tar:
         done = subprocess.run(
@@ -46,9 +48,9 @@ def apply_pool(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", str(EXAMPLE / "pool.yaml"))
 
 
-def documents() -> dict[str, dict[str, Any]]:
-    """The example's pool and sub-models, by name, to be applied in part or with changes."""
-    found = YAML(typ="safe", pure=True).load_all(EXAMPLE / "pool.yaml")
+def documents(example: str = EXAMPLE.name) -> dict[str, dict[str, Any]]:
+    """An example's pool and sub-models, by name, to be applied in part or with changes."""
+    found = YAML(typ="safe", pure=True).load_all(EXAMPLES / example / "pool.yaml")
     return {one["metadata"]["name"]: one for one in found}
 
 

@@ -12,39 +12,42 @@ from harness.statuses import must_be
 from harness.waiting import eventually
 
 HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
 PYTHON = "/opt/fastserve/venv/bin/python"
+SCRIPTS = "/scripts"
 
 
-def questioner(per_second: float) -> dict[str, Any]:
-    """A pod that asks until it is deleted."""
+def script_pod(name: str, script: str, *arguments: str) -> dict[str, Any]:
+    """A pod that runs one of the scripts of the ConfigMap of its name until it ends or is deleted."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "questions"},
+        "metadata": {"name": name},
         "spec": {
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "terminationGracePeriodSeconds": 1,
+            "restartPolicy": "Never",
             "containers": [
                 {
-                    "name": "questions",
+                    "name": name,
                     "image": images()["operator"],
-                    "command": [
-                        PYTHON,
-                        "/load/load.py",
-                        "http://news",
-                        "/load/questions.json",
-                        str(per_second),
-                    ],
+                    "command": [PYTHON, f"{SCRIPTS}/{script}", *arguments],
                     "securityContext": HARDENED,
                     "resources": {"requests": {"cpu": "50m"}},
-                    "volumeMounts": [{"name": "load", "mountPath": "/load"}],
+                    "volumeMounts": [{"name": "scripts", "mountPath": SCRIPTS}],
                 }
             ],
-            "volumes": [{"name": "load", "configMap": {"name": "load"}}],
+            "volumes": [{"name": "scripts", "configMap": {"name": name}}],
         },
     }
+
+
+def apply_script(kubectl: Kubectl, pod: Manifest, data: dict[str, str]) -> None:
+    """Make the ConfigMap that holds the pod's files, and the pod, and wait until it runs."""
+    name = pod["metadata"]["name"]
+    about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    kubectl.apply(json.dumps(about))
+    kubectl.apply(json.dumps(pod))
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s", seconds=70)
 
 
 class Questions:
@@ -77,11 +80,8 @@ class Questions:
 def asked_steadily(pool: Kubectl, what: Sequence[dict[str, str]], per_second: float) -> Iterator[Questions]:
     """Ask `what` (text, member, label) again and again until the block ends."""
     script = Path(__file__).with_name("load.py").read_text()
-    data = {"load.py": script, "questions.json": json.dumps(what)}
-    about = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "load"}, "data": data}
-    pool.apply(json.dumps(about))
-    pool.apply(json.dumps(questioner(per_second)))
-    pool("wait", "--for=condition=Ready", "pod/questions", "--timeout=60s", seconds=70)
+    pod = script_pod("questions", "load.py", "http://news", f"{SCRIPTS}/questions.json", str(per_second))
+    apply_script(pool, pod, {"load.py": script, "questions.json": json.dumps(what)})
     asking = Questions(pool, per_second)
     eventually(lambda: any("totals" in line for line in asking.lines()) or None, 30, "the first totals")
     try:

@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from cluster.images import ON_NODES
 from fastserve import __version__, errors
 from fastserve.api.manifests import parse
+from fastserve.api.scaling import ScalingReason
 from fastserve.planning.objects.failures import HOPELESS
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,15 @@ def test_every_reason_that_the_code_can_give_is_told() -> None:
 def test_every_reason_that_is_told_exists() -> None:
     code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "operator").rglob("*.py"))
     assert {reason for reason in told_reasons() - OF_KUBERNETES if f'"{reason}"' not in code} == set()
+
+
+def test_every_reason_of_scaling_has_a_sentence_of_its_own() -> None:
+    text = (ROOT / "docs" / "autoscaling.md").read_text(encoding="utf-8")
+    told = dict(
+        re.findall(r"^\| ([A-Z][A-Za-z]+) \| (.+) \|$", text.partition("| reason |")[2], re.MULTILINE)
+    )
+    assert set(told) == set(get_args(ScalingReason))
+    assert len(set(told.values())) == len(told)
 
 
 def test_every_value_that_the_pages_name_is_one_of_the_charts() -> None:

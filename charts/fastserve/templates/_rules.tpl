@@ -33,8 +33,16 @@ stands there as "patch": a server-side apply of what is not there yet needs both
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+# Of pools that are scaled: made and taken away, and never watched, as each changes every few seconds. "update" is not
+# used here but handed on, as below.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, create, update, patch, delete]
 # Not used: held because Kubernetes lets nobody hand on, in the role of a pool's routers, what they lack.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
+- apiGroups: [fastserve.io]
+  resources: [submodels/scale]
+  verbs: [get, update]
 {{- end }}

@@ -59,6 +59,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "combination.minMembers is more than selection.topK: no request could ever be answered",
         ),
     ),
+    "Autoscaling": (Rule("self.minReplicas <= self.maxReplicas", "minReplicas is more than maxReplicas"),),
     "ExamplesFrom": (
         Rule(
             "has(self.storageUri) != has(self.configMap)",

@@ -12,6 +12,8 @@ MAX_NAME = 40
 """Characters; children append suffixes and must stay within 63."""
 FIELD_MANAGER: Final = "fastserve-operator"
 """The one manager of everything that the operator applies."""
+ROUTER_MANAGER: Final = "fastserve-router"
+"""The manager of what routers write: ``/scale``, and the Lease of who may."""
 MANAGED_BY: Final = "fastserve-operator"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 POOL_LABEL: Final = "fastserve.io/pool"
@@ -52,3 +54,8 @@ def image_folder(image: str) -> str:
 def prototypes_name(sub_model: str) -> str:
     """Name of the ConfigMap that holds a sub-model's prototypes: the operator writes it, routers read it."""
     return f"{sub_model}-m-prototypes"
+
+
+def scaling_lease_name(pool: str) -> str:
+    """Name of the Lease whose holder, one of the pool's routers, scales: the operator makes it."""
+    return f"{pool}-p-scaling"

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, Name, ObjectMeta, Ratio
 from fastserve.api.pods import ObjectName, PodTemplate, Resources
+from fastserve.api.scaling import Monitoring, PoolScaling
 
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"
 """A header's name (RFC 9110, a token), or nothing."""
@@ -199,6 +200,10 @@ class ModelPoolSpec(Document):
     """How the answers of the chosen sub-models become one."""
     router: Router = Field(default_factory=Router)
     """The pool's routers."""
+    scaling: PoolScaling = Field(default_factory=PoolScaling)
+    """What the pool's scaled sub-models share."""
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+    """Where the pool's routers learn of each other's load."""
     suspend: bool = False
     """Run no pods for this pool and its sub-models; everything else stays."""
 

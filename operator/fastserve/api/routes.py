@@ -21,6 +21,7 @@ from fastserve.api.modelpool import (
     Tenants,
     Tracing,
 )
+from fastserve.api.scaling import Monitoring, PoolScaling, Staff
 
 MAX_TABLE_BYTES = 900 * 1024
 """A ConfigMap holds 1 MiB; the plan refuses a pool whose specs take more than this."""
@@ -158,6 +159,8 @@ class Member(Document):
     asked: str = ""
     """Identity of the SubModel's spec but for its replicas, which machines write as well: a change of them
     is no reason to try a refused version again."""
+    staff: Staff | None = None
+    """How many replicas it has and may have, where it is scaled."""
 
 
 class Resilience(Document):
@@ -197,5 +200,7 @@ class RouteTable(Document):
     resilience: Resilience = Field(default_factory=Resilience)
     access: TableAccess = Field(default_factory=TableAccess)
     tracing: Tracing | None = None
+    scaling: PoolScaling = Field(default_factory=PoolScaling)
+    monitoring: Monitoring = Field(default_factory=Monitoring)
     members: tuple[Member, ...]
     """Accepted sub-models, by name."""

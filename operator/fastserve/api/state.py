@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fastserve.api.meta import Document, Failure, LoadProgress
+from fastserve.api.scaling import ScalingState
 
 Health = Literal["Healthy", "Suspect", "Ejected", "Probing", "Unknown"]
 
@@ -146,3 +147,5 @@ class RouterState(Document):
     """An exchange of versions that is under way."""
     queue: QueueState = Field(default_factory=QueueState)
     peers: tuple[PeerState, ...] = ()
+    scaling: ScalingState | None = None
+    """What it does about scaling; none where the pool scales nothing."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fastserve.api.identity import API_VERSION
 from fastserve.api.meta import Conditions, Document, LastFailure, LoadProgress, Name, ObjectMeta, Quantity
 from fastserve.api.pods import ObjectName, PodTemplate
+from fastserve.api.scaling import Autoscaling, ScalingStatus
 from fastserve.api.uris import STORAGE_URI_PATTERN
 from fastserve.api.versions import RolloutPolicy
 
@@ -193,7 +194,10 @@ class SubModelSpec(Document):
     gpu: Gpu | None = None
     """GPUs of one replica; without it the model runs on the CPU."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many Tritons serve this sub-model."""
+    """How many Tritons serve this sub-model. With autoscaling leave it out: it is written through /scale, and
+    kept within minReplicas and maxReplicas."""
+    autoscaling: Autoscaling | None = None
+    """How many replicas there are to be, by how long requests wait; without it as many as replicas says."""
     suspend: bool = False
     """Run no pods for this sub-model; everything else stays."""
     rollout: RolloutPolicy = Field(default_factory=RolloutPolicy)
@@ -290,6 +294,8 @@ class SubModelStatus(Document):
     """Where the pods run, at most 100 of them."""
     load: LoadProgress | None = None
     """How far the loading of a version has come."""
+    scaling: ScalingStatus | None = None
+    """The last decision on its replicas, where it is scaled."""
     last_failure: LastFailure | None = None
     """The last failure, with the line that matters."""
 

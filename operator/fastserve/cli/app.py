@@ -8,10 +8,12 @@ import typer
 from fastserve import __version__
 from fastserve.api.crds import crd_manifest
 from fastserve.cli import door, tables
+from fastserve.cli.explain import explain
 from fastserve.cli.logs import show_logs
-from fastserve.cli.running import the_session, up_and_watch
+from fastserve.cli.options import Json, Pool, State
+from fastserve.cli.running import the_pool, the_session, up_and_watch
 from fastserve.cli.surroundings import Surroundings
-from fastserve.cli.terminal import err, errors_as_text, out
+from fastserve.cli.terminal import err, errors_as_text, out, show
 from fastserve.cli.training import train
 from fastserve.local import applying
 from fastserve.local.applying import ApplyOptions
@@ -35,13 +37,6 @@ Files = Annotated[
         help="A YAML file with ModelPools and SubModels, or a folder of them. May be repeated.",
     ),
 ]
-State = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        help="Folder of this run: what runs, logs. Default: the platform's own. Also FASTSERVE_STATE.",
-    ),
-]
 Secrets = Annotated[
     Path | None,
     typer.Option(
@@ -51,8 +46,6 @@ Secrets = Annotated[
         file_okay=False,
     ),
 ]
-Pool = Annotated[str | None, typer.Option("--pool", help="Which pool, where several run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the JSON document instead of a table.")]
 
 
 @application.callback(invoke_without_command=True)
@@ -125,7 +118,7 @@ def status(context: typer.Context, json: Json = False, state: State = None) -> N
     """Show what runs: phase, version, ranks and devices, memory, queue time, requests."""
     with errors_as_text():
         overview = look(the_session(context.obj.folders(state)))
-        _show(overview.model_dump(by_alias=True, mode="json"), None if json else tables.status(overview))
+        show(overview.model_dump(by_alias=True, mode="json"), None if json else tables.status(overview))
 
 
 @application.command()
@@ -142,7 +135,7 @@ def predict(
     with errors_as_text():
         question = {"text": text, "topK": top_k, "subModel": sub_model}
         answered = door.post(_place(context, state, pool), "/v1/predict", _without_none(question))
-        _show(answered, None if json else tables.answer(answered))
+        show(answered, None if json else tables.answer(answered))
 
 
 @application.command()
@@ -158,7 +151,7 @@ def route(
     with errors_as_text():
         question = _without_none({"text": text, "topK": top_k})
         explained = door.post(_place(context, state, pool), "/v1/route", question)
-        _show(explained, None if json else tables.decision(explained))
+        show(explained, None if json else tables.decision(explained))
 
 
 @application.command()
@@ -203,23 +196,13 @@ def crds() -> None:
 
 
 application.command()(train)
+application.add_typer(explain, name="explain")
 
 
 def _place(context: typer.Context, state: Path | None, pool: str | None) -> door.Place:
-    session = the_session(context.obj.folders(state))
-    names = [place.name for place in session.pools]
-    chosen = [place for place in session.pools if pool in (None, place.name)]
-    if len(chosen) != 1:
-        raise typer.BadParameter(f"name one of the pools that run with --pool: {', '.join(names)}")
-    return door.Place(chosen[0].url, context.obj.api_key)
+    chosen = the_pool(the_session(context.obj.folders(state)), pool)
+    return door.Place(chosen.url, context.obj.api_key)
 
 
 def _without_none(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if value is not None}
-
-
-def _show(document: dict[str, Any], table: Any) -> None:
-    if table is None:
-        out.print_json(data=document)
-    else:
-        out.print(table)

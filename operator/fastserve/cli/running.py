@@ -11,7 +11,7 @@ from rich.live import Live
 from fastserve.cli import tables
 from fastserve.cli.terminal import EXIT_FAILED, err
 from fastserve.errors import LocalError
-from fastserve.local.documents import Session
+from fastserve.local.documents import PoolPlace, Session
 from fastserve.local.folders import Folders
 from fastserve.local.overview import Overview, look, read_session
 from fastserve.local.starting import StartOptions, start, stop
@@ -27,6 +27,15 @@ def the_session(folders: Folders) -> Session:
             f"Nothing runs here (state folder {folders.state}). Start with `fastserve up -f FILE`."
         )
     return session
+
+
+def the_pool(session: Session, name: str | None) -> PoolPlace:
+    """The pool of that name, or the only one; raises BadParameter, naming all, where that is none."""
+    chosen = [place for place in session.pools if name in (None, place.name)]
+    if len(chosen) != 1:
+        names = ", ".join(place.name for place in session.pools)
+        raise typer.BadParameter(f"name one of the pools that run with --pool: {names}")
+    return chosen[0]
 
 
 def up_and_watch(options: StartOptions) -> None:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fastserve.cli.scaled import Explained
 from fastserve.local.overview import MemberRow, Overview, PoolOverview
 
 GIB = 1 << 30
@@ -14,6 +15,8 @@ STYLES = {
     "Ready": "green",
     "Loading": "yellow",
     "Starting": "yellow",
+    "Asleep": "cyan",
+    "Unplaced": "red",
     "Crashing": "red",
     "Down": "red",
     "FailedToLoad": "red",
@@ -34,19 +37,22 @@ def _pool(pool: PoolOverview) -> Table:
     title = f"{pool.name} · {pool.url} · {state}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("SUB-MODEL", overflow="fold")
-    for column in ("PHASE", "VERSION", "RANKS"):
+    for column in ("READY", "PHASE", "VERSION", "RANKS"):
         table.add_column(column, no_wrap=True)
     for column in ("MEMORY", "WAIT", "REQUESTS", "FAILED", "RESTARTS"):
         table.add_column(column, justify="right", no_wrap=True)
+    ready = {row.sub_model: f"{row.ready}/{row.wanted}" for row in pool.replicas}
     for member in pool.members:
-        table.add_row(*_cells(member))
+        # Once for each sub-model, in the first of its rows.
+        table.add_row(*_cells(member, ready.pop(member.sub_model, "")))
     return table
 
 
-def _cells(member: MemberRow) -> list[RenderableType]:
+def _cells(member: MemberRow, ready: str) -> list[RenderableType]:
     name = member.instance if member.instance and not member.instance.endswith("-0") else member.sub_model
     return [
         name,
+        ready,
         Text(_phase(member), style=STYLES.get(member.phase, "")),
         ", ".join(version[:7] for version in member.version.split(", ")),
         _ranks(member),
@@ -83,6 +89,24 @@ def _reasons(pool: PoolOverview) -> list[Text]:
     of_versions = {member.sub_model: member.exchange for member in pool.members if member.exchange}
     told = [Text(f"{name}: {exchange}", style="cyan") for name, exchange in of_versions.items()]
     return of_pool + of_members + told
+
+
+def scaling(explained: Explained) -> RenderableType:
+    """Why a sub-model has so many replicas."""
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "SUB-MODEL": f"{explained.sub_model} (pool {explained.pool})",
+        "REPLICAS": f"{explained.ready}/{explained.replicas} ready",
+        "REASON": explained.reason,
+        "WHY": explained.message,
+        "SINCE": explained.time,
+        "SOURCE": explained.source,
+        "PROBLEM": explained.problem,
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(Text(name, style="bold"), Text(value, style="red" if name == "PROBLEM" else ""))
+    return table
 
 
 def answer(document: dict[str, Any], most: int = 5) -> RenderableType:

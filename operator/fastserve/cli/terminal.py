@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from fastserve.api.manifests import ManifestErrors
 from fastserve.errors import FastServeError
@@ -27,3 +28,11 @@ def errors_as_text() -> Iterator[None]:
     except FastServeError as error:
         err.print(str(error), markup=False, highlight=False, style="red")
         raise typer.Exit(EXIT_FAILED) from error
+
+
+def show(document: dict[str, Any], table: RenderableType | None) -> None:
+    """Print the table, or the document where there is none."""
+    if table is None:
+        out.print_json(data=document)
+    else:
+        out.print(table)

@@ -54,23 +54,31 @@ class Call:
 
 @asynccontextmanager
 async def connected(
-    login: Login, before_write: BeforeWrite | None = None, observer: Observer | None = None
+    login: Login,
+    before_write: BeforeWrite | None = None,
+    observer: Observer | None = None,
+    manager: str = FIELD_MANAGER,
 ) -> AsyncIterator["KubeCluster"]:
     """A KubeCluster for as long as the block lasts; `before_write` is awaited before every write and may
-    refuse it with a ClusterError."""
+    refuse it with a ClusterError. It writes as the field manager `manager`."""
     async with open_client(login, observer) as client:
-        yield KubeCluster(client, login.server, before_write)
+        yield KubeCluster(client, login.server, before_write, manager)
 
 
 class KubeCluster:
     """`fastserve.cluster.port.Cluster` on a real API server."""
 
     def __init__(
-        self, client: aiohttp.ClientSession, server: str, before_write: BeforeWrite | None = None
+        self,
+        client: aiohttp.ClientSession,
+        server: str,
+        before_write: BeforeWrite | None = None,
+        manager: str = FIELD_MANAGER,
     ) -> None:
         self._client = client
         self._server = server.rstrip("/")
         self._before_write = before_write
+        self._manager = manager
 
     async def get(self, kind: Kind, key: ObjectKey) -> Manifest:
         return await self._call(Call("GET", object_path(kind, key), {}))
@@ -120,12 +128,12 @@ class KubeCluster:
 
     async def create_event(self, namespace: str, event: Manifest) -> None:
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        await self._write(Call("POST", path, {"fieldManager": FIELD_MANAGER}, event))
+        await self._write(Call("POST", path, {"fieldManager": self._manager}, event))
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Create the object. Raises Conflict where there is one."""
         path = collection_path(kind, manifest["metadata"]["namespace"])
-        return await self._call(Call("POST", path, {"fieldManager": FIELD_MANAGER}, manifest))
+        return await self._call(Call("POST", path, {"fieldManager": self._manager}, manifest))
 
     async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Replace the object, if its resourceVersion is still the manifest's. Raises Conflict if not.
@@ -133,8 +141,15 @@ class KubeCluster:
         This and `create` are for the Lease: they ask nobody before they write."""
         key = ObjectKey(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         return await self._call(
-            Call("PUT", object_path(kind, key), {"fieldManager": FIELD_MANAGER}, manifest)
+            Call("PUT", object_path(kind, key), {"fieldManager": self._manager}, manifest)
         )
+
+    async def get_scale(self, kind: Kind, key: ObjectKey) -> Manifest:
+        return await self._call(Call("GET", object_path(kind, key, "scale"), {}))
+
+    async def replace_scale(self, kind: Kind, key: ObjectKey, scale: Manifest) -> None:
+        query = {"fieldManager": self._manager}
+        await self._write(Call("PUT", object_path(kind, key, "scale"), query, scale))
 
     async def _apply_whole(self, kind: Kind, key: ObjectKey, manifest: Manifest) -> Manifest:
         """Apply over what an apply cannot take back: somebody changed the key of a list's entry (a Service's
@@ -142,7 +157,7 @@ class KubeCluster:
         our lists instead of those that are there. Raises Invalid where it was our object that is at fault.
         """
         await self._is_ours(kind, key, manifest)
-        path, query = object_path(kind, key), {"fieldManager": FIELD_MANAGER}
+        path, query = object_path(kind, key), {"fieldManager": self._manager}
         said = {name: value for name, value in manifest.items() if name != "metadata"}
         await self._write(Call("PATCH", path, query, said, MERGE))
         stored = await self._apply(path, manifest, force=True)
@@ -169,7 +184,7 @@ class KubeCluster:
         return True
 
     async def _apply(self, path: str, manifest: Manifest, *, force: bool) -> Manifest:
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": self._manager, "force": "true" if force else "false"}
         return await self._write(Call("PATCH", path, query, manifest, APPLY))
 
     async def _list(self, kind: Kind, namespace: str, selector: Selector) -> tuple[list[Manifest], str]:

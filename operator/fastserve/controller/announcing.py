@@ -10,8 +10,8 @@ from typing import Final
 
 from fastserve.api.identity import GROUP
 from fastserve.api.objects import EVENT, Manifest
+from fastserve.cluster.leasing import LeaseLost
 from fastserve.cluster.port import Cluster
-from fastserve.controller.leasing import LeaseLost
 from fastserve.errors import ClusterError
 from fastserve.planning.objects.happenings import AnyStatus, Happening, events
 

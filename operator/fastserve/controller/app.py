@@ -13,6 +13,7 @@ from aiohttp import ClientResponse
 
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Kind, Manifest, ObjectKey
 from fastserve.cluster.kube import KubeCluster, connected
+from fastserve.cluster.leasing import Leadership, LeaseLost
 from fastserve.cluster.login import Login, login
 from fastserve.cluster.session import Observer, Request
 from fastserve.cluster.throttle import TokenBucket
@@ -20,7 +21,6 @@ from fastserve.controller import wiring
 from fastserve.controller.announcing import Announcer
 from fastserve.controller.asking import routers
 from fastserve.controller.keys import WATCHED, PoolIndex
-from fastserve.controller.leasing import Leadership, LeaseLost
 from fastserve.controller.metrics import Metrics
 from fastserve.controller.probes import probes
 from fastserve.controller.racing import first_of

@@ -8,6 +8,7 @@ from fastserve.api.identity import POOL_LABEL
 from fastserve.api.objects import (
     CHILD_KINDS,
     CONFIG_MAP,
+    LEASE,
     MODEL_POOL,
     POD,
     SUB_MODEL,
@@ -55,8 +56,10 @@ async def gather(cluster: Reads, routers: States, key: ObjectKey) -> Raw:
 
 
 def is_nothing(raw: Raw) -> bool:
-    """Whether nothing is left that anybody should look at."""
-    return raw.pool is None and not (raw.sub_models or raw.pods or any(raw.children.values()))
+    """Whether nothing is left that anybody should look at. A Lease is left to the garbage collector, of whose
+    work on it nobody would hear."""
+    children = [objects for kind, objects in raw.children.items() if kind != LEASE]
+    return raw.pool is None and not (raw.sub_models or raw.pods or any(children))
 
 
 async def _config_maps(cluster: Reads, namespace: str, names: Sequence[str]) -> dict[str, Manifest]:

@@ -1,9 +1,10 @@
 """Which pool an object belongs to."""
 
 from fastserve.api.identity import POOL_LABEL
-from fastserve.api.objects import CHILD_KINDS, MODEL_POOL, POD, SUB_MODEL, Kind, Manifest, ObjectKey
+from fastserve.api.objects import CHILD_KINDS, LEASE, MODEL_POOL, POD, SUB_MODEL, Kind, Manifest, ObjectKey
 
-WATCHED: tuple[Kind, ...] = (MODEL_POOL, SUB_MODEL, *CHILD_KINDS, POD)
+WATCHED: tuple[Kind, ...] = (MODEL_POOL, SUB_MODEL, *(kind for kind in CHILD_KINDS if kind != LEASE), POD)
+"""A Lease changes every few seconds, and what its holder writes there is none of the operator's business."""
 
 
 class PoolIndex:

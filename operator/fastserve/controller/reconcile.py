@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Final, Literal
 
 from fastserve.api.objects import Manifest, ObjectKey
+from fastserve.cluster.leasing import LeaseLost
 from fastserve.cluster.port import Cluster
 from fastserve.controller.asking import RouterAsker
 from fastserve.controller.gathering import gather, is_nothing
-from fastserve.controller.leasing import LeaseLost
 from fastserve.controller.reporting import Look, Reporter
 from fastserve.controller.storing import prototypes_to_store
 from fastserve.controller.workqueue import Outcome

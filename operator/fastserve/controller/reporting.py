@@ -9,9 +9,9 @@ from fastserve.api.meta import Document
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.objects import MODEL_POOL, SUB_MODEL, Kind, Manifest, ObjectKey
 from fastserve.api.submodel import SubModelStatus
+from fastserve.cluster.leasing import LeaseLost
 from fastserve.cluster.port import Cluster
 from fastserve.controller.announcing import Announcer
-from fastserve.controller.leasing import LeaseLost
 from fastserve.errors import ClusterError
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.happenings import AnyStatus

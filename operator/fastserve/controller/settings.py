@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, cast, get_args
 
-from fastserve.controller.leasing import LeaseTimes
+from fastserve.cluster.leasing import LeaseTimes
 from fastserve.controller.workqueue import Pace
 from fastserve.errors import InvalidSpec
 from fastserve.planning.objects.settings import ImageSet, NetworkSetting, ObjectSettings, PullPolicy

@@ -10,12 +10,12 @@ from fastserve.local.documents import Launch, PoolPlace, Session, WantedPool
 from fastserve.local.folders import Folders
 from fastserve.local.machine import this_machine
 from fastserve.local.pool_files import read_wanted, write_wanted
-from fastserve.local.preparing import PlannedPool, plans_for, read
-from fastserve.planning.facts import EngineHome
+from fastserve.local.preparing import PlannedPool, engine_home, plans_for, read
 from fastserve.planning.versions.words import name_of
 
 NO_LIMIT = 1 << 62
 """Bytes: what runs holds the memory that a plan from nothing would ask for; routers admit what is new."""
+OLDER = "What runs was started by an older fastserve. It takes `fastserve down` and `fastserve up`."
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ def apply(options: ApplyOptions, session: Session) -> list[str]:
 
     Raises ManifestErrors, InvalidSpec or LocalError, in all cases with nothing changed."""
     launch = Launch.model_validate_json(options.folders.launch_file.read_text(encoding="utf-8"))
-    home = EngineHome(launch.engine_python, launch.stub_paths)
+    if launch.ground is None:
+        raise LocalError(OLDER)
+    home = engine_home(launch.ground.environment)
     machine = replace(this_machine(options.visible_devices), memory_bytes=NO_LIMIT)
     planned = plans_for(read(options.files), home, machine, options.secrets)
     places = {place.name: place for place in session.pools}
@@ -55,9 +57,7 @@ def _wanted_before(folder: Path) -> WantedPool:
     try:
         return read_wanted(folder)
     except (OSError, ValueError) as error:
-        raise LocalError(
-            "What runs was started by an older fastserve. It takes `fastserve down` and `fastserve up`."
-        ) from error
+        raise LocalError(OLDER) from error
 
 
 def _check_pools(places: dict[str, PoolPlace], planned: Sequence[PlannedPool]) -> None:
@@ -82,14 +82,20 @@ def _check_shape(before: WantedPool, now: PlannedPool) -> None:
             "Routers hear at their start which Secrets hold keys and certificates (spec.router.auth and tls,"
             " --secrets). Others take `fastserve down` and `fastserve up`; what is in them counts at once."
         )
-    other = sorted(set(before.shape.items()) ^ set(now.wanted.shape.items()))
+    other = set(before.shape.items()) ^ set(now.wanted.shape.items())
+    scaled = _gpus_of_scaled(before) ^ _gpus_of_scaled(now.wanted)
     members = served ^ {member.name for member in now.plan.table.members}
-    if other or members:
-        names = ", ".join(sorted({*(name for name, _ in other), *members}))
+    if other or scaled or members:
+        names = ", ".join(sorted({*(name for name, _ in other), *(name for name, _ in scaled), *members}))
         raise LocalError(
             f"Processes would have to come or go: {names}. Sub-models, replicas and GPUs change with"
-            " `fastserve down` and `fastserve up`; nothing was changed."
+            " `fastserve down` and `fastserve up`, and so does whether a sub-model is scaled; nothing was"
+            " changed."
         )
+
+
+def _gpus_of_scaled(wanted: WantedPool) -> set[tuple[str, int]]:
+    return {(member.name, staff.gpus) for member, staff in wanted.scaled}
 
 
 def _numbered(before: WantedPool, now: WantedPool) -> WantedPool:

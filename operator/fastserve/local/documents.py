@@ -1,5 +1,6 @@
 """The files of a running `fastserve up`: what to start (`launch.json`) and what runs (`session.json`); and of
-each pool what is wanted (`wanted.json`) and how its versions are exchanged (`exchanges.json`)."""
+each pool what is wanted (`wanted.json`), how its versions are exchanged (`exchanges.json`) and how many
+replicas are to run (`scale.json`)."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 from pydantic import Field
 
 from fastserve.api.meta import Document
-from fastserve.api.routes import RouteTable
+from fastserve.api.routes import Member, RouteTable
+from fastserve.api.scaling import Replicas, Staff
 from fastserve.api.versions import RolloutPolicy
+from fastserve.local.ground import Ground
 
 CRASHES = 4
 """Quick deaths in a row after which nobody waits for a process any more; it is still started again."""
@@ -69,12 +72,17 @@ class WantedPool(Document):
     policies: dict[str, RolloutPolicy]
     """How versions are exchanged, by sub-model."""
     shape: dict[str, tuple[str, ...]]
-    """Instances, and the GPUs of each: what processes are made from."""
+    """Instances, and the GPUs of each: what processes are made from. Those of scaled sub-models come and go,
+    and are not among them."""
+    estimated_bytes: dict[str, int] = Field(default_factory=dict)
+    """Memory that one replica may take before any was seen, by scaled sub-model."""
     access: AccessFolders = Field(default_factory=AccessFolders)
     """Keys and certificates, of which routers hear at their start."""
 
-    def replicas(self, sub_model: str) -> int:
-        return sum(instance.rpartition("-")[0] == sub_model for instance in self.shape)
+    @property
+    def scaled(self) -> tuple[tuple[Member, Staff], ...]:
+        """Sub-models whose replicas come and go."""
+        return tuple((member, member.staff) for member in self.table.members if member.staff is not None)
 
 
 class ExchangeNote(Document):
@@ -91,6 +99,24 @@ class Exchanges(Document):
     members: dict[str, ExchangeNote] = Field(default_factory=dict)
 
 
+class ScaleFile(Document):
+    """How many replicas are to run. Written by the pool's stand-by router, or by somebody else where it only
+    tells what it would want."""
+
+    replicas: dict[str, Replicas] = Field(default_factory=dict)
+    """By sub-model; nothing changes for who is not among them."""
+
+
+class ReplicaCount(Document):
+    """How many replicas of a scaled sub-model are to run."""
+
+    replicas: int
+    unplaced: int = 0
+    """Of these, so many do not fit."""
+    because: str = ""
+    """Why not."""
+
+
 class PoolPlace(Document):
     """One pool of the session."""
 
@@ -101,6 +127,8 @@ class PoolPlace(Document):
     rejected: tuple[RejectedMember, ...] = ()
     scheme: str = "http"
     """What its data ports speak: http or https."""
+    counts: dict[str, ReplicaCount] = Field(default_factory=dict)
+    """By scaled sub-model."""
 
     @property
     def door(self) -> RouterPlace:
@@ -117,10 +145,10 @@ class Launch(Document):
 
     pools: tuple[PoolPlace, ...]
     processes: tuple[ProcessSpec, ...]
-    engine_python: str = ""
-    """Interpreter of the ranks."""
-    stub_paths: tuple[str, ...] = ()
-    """First on sys.path in Triton's Python stub."""
+    ground: Ground | None = None
+    """What more processes are made of."""
+    ports: tuple[int, ...] = ()
+    """Allotted to these, whether they listen just now or not."""
 
 
 class RunningProcess(Document):

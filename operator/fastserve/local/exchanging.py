@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from fastserve.api.routes import Member, RouteTable
 from fastserve.api.state import RouterState
 from fastserve.errors import BackendError
-from fastserve.local.documents import ExchangeNote, Exchanges, PoolPlace, RouterPlace, WantedPool
+from fastserve.local.documents import ExchangeNote, Exchanges, RouterPlace, WantedPool
 from fastserve.local.pool_files import (
     WANTED,
     read_table,
@@ -21,6 +21,7 @@ from fastserve.local.pool_files import (
     write_exchanges,
     write_table,
 )
+from fastserve.local.roster import Roster
 from fastserve.planning.versions.deciding import next_member
 from fastserve.planning.versions.words import Asked, Decision, Heard, Phase
 from fastserve.router.table import WatchedFile
@@ -39,10 +40,9 @@ log = logging.getLogger(__name__)
 class PoolExchanges:
     """The exchanges of one pool. `now` tells the time."""
 
-    def __init__(self, place: PoolPlace, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._folder, self._now = place.folder, now
-        self._routers = [router for router in place.routers if router.member is not None]
-        self._upstreams = {router.instance: Upstream(router.admin) for router in self._routers}
+    def __init__(self, roster: Roster, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._roster, self._folder, self._now = roster, roster.place.folder, now
+        self._upstreams: dict[str, Upstream] = {}
         self._wanted_file = WatchedFile(self._folder / WANTED)
         self._spoke: dict[str, tuple[datetime, bool]] = {}
         self._told = Exchanges()
@@ -67,11 +67,12 @@ class PoolExchanges:
     async def look(self) -> float:
         """Decide once. Returns seconds until the next look, infinite where only a change of what is wanted
         leads on. Raises OSError or ValueError where a file cannot be read or written."""
-        wanted, table = read_wanted(self._folder), read_table(self._folder)
+        wanted = read_wanted(self._folder)
         heard = await self.hear()
+        table = read_table(self._folder)  # which the scaler writes, too
         decisions = _decide(wanted, table, heard, self._now())
         members = tuple(decisions[member.name].member for member in wanted.table.members)
-        decided = wanted.table.model_copy(update={"members": members})
+        decided = self._roster.staffed(wanted.table.model_copy(update={"members": members}))
         if decided != table:
             write_table(self._folder, decided)
         told = Exchanges(
@@ -86,12 +87,21 @@ class PoolExchanges:
 
     async def hear(self) -> Mapping[str, Sequence[Heard]]:
         """What the routers say of themselves, by sub-model."""
-        states = await asyncio.gather(*(self._ask(router) for router in self._routers))
+        routers = [router for router in self._roster.place.routers if router.member is not None]
+        self._know(routers)
+        states = await asyncio.gather(*(self._ask(router) for router in routers))
         heard: dict[str, list[Heard]] = {}
-        for router, state in zip(self._routers, states, strict=True):
+        for router, state in zip(routers, states, strict=True):
             one = Heard(router.instance, state, self._takes_requests(router.instance, state))
             heard.setdefault(router.member or "", []).append(one)
         return heard
+
+    def _know(self, routers: Sequence[RouterPlace]) -> None:
+        """Keep connections to these, and to no others."""
+        known = self._upstreams
+        self._upstreams = {one.admin: known.get(one.admin) or Upstream(one.admin) for one in routers}
+        for admin in known.keys() - self._upstreams.keys():
+            known[admin].close()
 
     def _takes_requests(self, instance: str, state: RouterState | None) -> bool:
         """By its own word, which holds for a while: a busy machine makes routers miss a second."""
@@ -105,7 +115,7 @@ class PoolExchanges:
     async def _ask(self, router: RouterPlace) -> RouterState | None:
         try:
             shown = f"authorization: {shown_state_key(self._folder)}\r\n".encode()
-            reply = await self._upstreams[router.instance].get("/v1/state", ANSWER_SECONDS, shown)
+            reply = await self._upstreams[router.admin].get("/v1/state", ANSWER_SECONDS, shown)
             return RouterState.model_validate_json(reply.body) if reply.status == 200 else None
         except (BackendError, OSError, ValueError):
             return None
@@ -118,7 +128,7 @@ def _decide(
     return {
         member.name: next_member(
             before.get(member.name),
-            Asked(member, wanted.policies[member.name], wanted.replicas(member.name)),
+            Asked(member, wanted.policies[member.name], len(heard.get(member.name, ()))),
             heard.get(member.name, ()),
             now,
         )
@@ -134,8 +144,8 @@ def _wait(decision: Decision) -> float:
     return UNPROVED_SECONDS if unproved else float("inf")
 
 
-async def exchange_versions(pools: Sequence[PoolPlace]) -> None:
+async def exchange_versions(rosters: Sequence[Roster]) -> None:
     """Advance the exchanges of all pools, until cancelled."""
     async with asyncio.TaskGroup() as group:
-        for place in pools:
-            group.create_task(PoolExchanges(place).run())
+        for roster in rosters:
+            group.create_task(PoolExchanges(roster).run())

@@ -3,10 +3,42 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
 
 import psutil
 
 from fastserve.planning.facts import Machine
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes."""
+
+    total: int
+    available: int
+
+
+def memory_now() -> Memory:
+    seen = psutil.virtual_memory()
+    return Memory(seen.total, seen.available)
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Resident memory of a process and of all that it started; 0 where it is gone."""
+    if pid is None:
+        return 0
+    try:
+        process = psutil.Process(pid)
+        return sum(_resident(one) for one in (process, *process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _resident(process: psutil.Process) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return int(process.memory_info().rss)
+    return 0
 
 
 def this_machine(visible_devices: str | None) -> Machine:

@@ -3,7 +3,8 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from pydantic import ValidationError
 
 from fastserve.api.meta import Document, LoadProgress
 from fastserve.api.state import RankState, RouterState
-from fastserve.local.documents import ExchangeNote, PoolPlace, RouterPlace, Session
+from fastserve.local.documents import ExchangeNote, PoolPlace, ReplicaCount, RouterPlace, Session
 from fastserve.local.pool_files import read_exchanges, shown_state_key
 from fastserve.planning.versions.words import Phase
 
-HOPELESS = ("FailedToLoad", "Crashing", "Rejected")
+HOPELESS = ("FailedToLoad", "Crashing", "Rejected", "Unplaced")
 """Phases that waiting will not end soon."""
+AT_REST = ("Ready", "Asleep")
+"""Phases in which all is as it is to be."""
 STATE_SECONDS = 2.0
 """How long one router may take to tell its state."""
 
@@ -28,7 +31,8 @@ class MemberRow(Document):
     sub_model: str
     instance: str = ""
     phase: str
-    """Ready, Starting, Loading, FailedToLoad, Crashing, Down or Rejected."""
+    """Ready, Starting, Loading, FailedToLoad, Crashing, Down or Rejected; of a scaled one that has no replica
+    also Asleep, and Unplaced of replicas that do not fit."""
     because: str = ""
     version: str = ""
     """Of the weights that answer; two while one takes the other's place."""
@@ -47,6 +51,17 @@ class MemberRow(Document):
     """Starts after the first, of ranks, Triton and router together."""
 
 
+class ReplicasRow(Document):
+    """Replicas of a sub-model."""
+
+    sub_model: str
+    ready: int
+    wanted: int
+    """That are to run."""
+    unplaced: int = 0
+    """Of these, so many do not fit on this machine."""
+
+
 class PoolOverview(Document):
     """One pool and its members."""
 
@@ -58,6 +73,7 @@ class PoolOverview(Document):
     """The pool's door does not come up."""
     requests: int = 0
     members: tuple[MemberRow, ...] = ()
+    replicas: tuple[ReplicasRow, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -65,7 +81,7 @@ class PoolOverview(Document):
         hopeful = [member for member in self.members if member.phase not in HOPELESS]
         if self.crashing or not hopeful:
             return True
-        return self.ready and all(member.phase == "Ready" for member in hopeful)
+        return self.ready and all(member.phase in AT_REST for member in hopeful)
 
 
 class Overview(Document):
@@ -127,6 +143,7 @@ def _pool(
         for place in pool.routers
         if place.member is not None
     )
+    rows = sorted((*served, *_absent(pool)), key=lambda row: row.sub_model)
     crashing = _crashing(session, pool.door.instance) if door is None else ""
     return PoolOverview(
         name=pool.name,
@@ -135,7 +152,30 @@ def _pool(
         because=door.because if door else crashing or "the pool's door does not answer yet",
         crashing=bool(crashing),
         requests=door.requests if door else 0,
-        members=(*served, *rejected),
+        members=(*rows, *rejected),
+        replicas=_replicas(pool, rows),
+    )
+
+
+def _absent(pool: PoolPlace) -> Iterator[MemberRow]:
+    """What is to be told of scaled sub-models besides the replicas that run."""
+    for name, count in pool.counts.items():
+        if not count.replicas:
+            yield MemberRow(
+                sub_model=name, phase="Asleep", because="it has no replica; the next request wakes it"
+            )
+        if count.unplaced:
+            which = f"{count.unplaced} of its {count.replicas} replicas do not fit"
+            yield MemberRow(sub_model=name, phase="Unplaced", because=f"{which}: {count.because}")
+
+
+def _replicas(pool: PoolPlace, rows: Sequence[MemberRow]) -> tuple[ReplicasRow, ...]:
+    ready = Counter(row.sub_model for row in rows if row.phase == "Ready")
+    runs = Counter(row.sub_model for row in rows if row.instance)
+    counts = {name: ReplicaCount(replicas=number) for name, number in runs.items()} | pool.counts
+    return tuple(
+        ReplicasRow(sub_model=name, ready=ready[name], wanted=one.replicas, unplaced=one.unplaced)
+        for name, one in sorted(counts.items())
     )
 
 

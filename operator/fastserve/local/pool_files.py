@@ -1,12 +1,18 @@
-"""The files of one pool that processes exchange: its route table, what is wanted, how versions stand."""
+"""The files of one pool that processes exchange: its route table, who serves it, what is wanted, how versions
+stand, how many replicas are to run."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from fastserve.api.routes import RouteTable
-from fastserve.local.documents import Exchanges, WantedPool
-from fastserve.local.files import write_whole
+import msgspec
 
-TABLE, WANTED, EXCHANGES, STATE_KEY = "routes.json", "wanted.json", "exchanges.json", "state.key"
+from fastserve.api.routes import RouteTable
+from fastserve.local.documents import Exchanges, RouterPlace, WantedPool
+from fastserve.local.files import write_whole
+from fastserve.router.peers import Peer, PeerList
+
+TABLE, PEERS, WANTED, EXCHANGES = "routes.json", "peers.json", "wanted.json", "exchanges.json"
+SCALE, STATE_KEY = "scale.json", "state.key"
 
 
 def write_table(folder: Path, table: RouteTable) -> None:
@@ -16,6 +22,16 @@ def write_table(folder: Path, table: RouteTable) -> None:
 def read_table(folder: Path) -> RouteTable:
     """Raises OSError where there is none, ValueError where it is none."""
     return RouteTable.model_validate_json((folder / TABLE).read_text(encoding="utf-8"))
+
+
+def write_peers(folder: Path, routers: Iterable[RouterPlace]) -> None:
+    peers = PeerList(
+        peers=tuple(
+            Peer(instance=place.instance, member=place.member, address=place.data, admin=place.admin)
+            for place in routers
+        )
+    )
+    write_whole(folder / PEERS, msgspec.json.encode(peers).decode())
 
 
 def write_wanted(folder: Path, wanted: WantedPool) -> None:

@@ -1,6 +1,6 @@
 """From files to plans: reads the YAML and the checkpoints it names, and asks the planner."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fastserve.local.checkpoints import read_custom_facts, read_facts
 from fastserve.local.documents import AccessFolders, WantedPool
 from fastserve.local.environment import Environment
 from fastserve.planning.facts import CheckpointFacts, EngineHome, Machine, Surroundings
+from fastserve.planning.memory import instance_bytes
 from fastserve.planning.plan import PoolPlan, plan, what_is_left
 from fastserve.router.prototype_files import read_examples
 
@@ -96,8 +97,22 @@ def plans_for(
                 " or replicas, or end something else."
             )
         machine = what_is_left(machine, made)
-        plans.append(PlannedPool(made, _asked_of(made, members, access_folders(pool, secrets))))
+        asked = _asked_of(made, members, access_folders(pool, secrets))
+        estimates = {"estimated_bytes": _estimates(members, facts)}
+        plans.append(PlannedPool(made, asked.model_copy(update=estimates)))
     return plans
+
+
+def _estimates(
+    members: Sequence[SubModel], facts: Mapping[str, CheckpointFacts | CheckpointError]
+) -> dict[str, int]:
+    """Memory of one replica, by scaled sub-model."""
+    scaled = {m.metadata.name: m.spec.parallelism.tensor for m in members if m.spec.autoscaling is not None}
+    return {
+        name: instance_bytes(known, scaled[name])
+        for name, known in facts.items()
+        if name in scaled and isinstance(known, CheckpointFacts)
+    }
 
 
 def _asked_of(made: PoolPlan, members: Sequence[SubModel], access: AccessFolders) -> WantedPool:

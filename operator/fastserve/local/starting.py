@@ -15,7 +15,8 @@ from fastserve.errors import LocalError
 from fastserve.local.documents import ProcessKind, Session
 from fastserve.local.environment import Installer, Say
 from fastserve.local.folders import Folders
-from fastserve.local.launching import Ground, launch
+from fastserve.local.ground import Ground
+from fastserve.local.launching import launch
 from fastserve.local.machine import this_machine
 from fastserve.local.overview import read_session, supervisor_of
 from fastserve.local.ports import door_ports
@@ -62,7 +63,7 @@ def _start(options: StartOptions, say: Say) -> Session:
     say("Planning")
     machine = this_machine(options.visible_devices)
     plans = plans_for(wanted, engine_home(environment), machine, options.secrets)
-    launch(plans, Ground(environment, options.folders), options.port)
+    launch(plans, Ground(environment, options.folders, machine.gpus), options.port)
     say("Starting")
     return _hand_over(options)
 

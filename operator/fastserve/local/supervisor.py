@@ -84,12 +84,12 @@ class Keeper:
             quick_deaths=self.quick_deaths,
         )
 
-    async def stop(self) -> None:
+    async def stop(self, patience: float = KILL_AFTER) -> None:
         """SIGTERM, wait, SIGKILL to the whole session."""
         self.stopping.set()
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-        await _within(self.ended, KILL_AFTER)
+        await _within(self.ended, patience)
         if self.process is not None:
             _kill_session(self.process.pid)
             await self.ended.wait()
@@ -150,17 +150,41 @@ class Supervisor:
         changed: Callable[[tuple[RunningProcess, ...]], None],
     ) -> None:
         self._changed = changed
-        self._keepers = [Keeper(spec, environment, self._tell) for spec in launch.processes]
+        self._environment = environment
+        self._keepers: list[Keeper] = []
+        self._group: asyncio.TaskGroup | None = None
+        self._ending = False
+        for spec in launch.processes:
+            self.start(spec)
 
     def processes(self) -> tuple[RunningProcess, ...]:
         return tuple(keeper.state() for keeper in self._keepers)
 
+    def start(self, spec: ProcessSpec) -> None:
+        """Keep one more process running, from now on or from `run` on; not while everything ends."""
+        if self._ending:
+            return
+        keeper = Keeper(spec, self._environment, self._tell)
+        self._keepers.append(keeper)
+        if self._group is not None:
+            self._group.create_task(keeper.run())
+
+    async def end(self, name: str, patience: float = KILL_AFTER) -> None:
+        """End that process for good; returns when it is gone. One that does not go is killed after so many
+        seconds of `patience`."""
+        for keeper in [one for one in self._keepers if one.spec.name == name]:
+            await keeper.stop(patience)
+            self._keepers.remove(keeper)
+        self._tell()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set; then doors drain and end first, other routers next, Tritons last."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for keeper in self._keepers:
                 group.create_task(keeper.run())
             await stop.wait()
+            self._ending = True
             for kind in (ProcessKind.DOOR, ProcessKind.ROUTER, ProcessKind.TRITON):
                 ending = [k for k in self._keepers if k.spec.kind is kind]
                 await asyncio.gather(*(keeper.stop() for keeper in ending))

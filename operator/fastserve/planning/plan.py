@@ -6,20 +6,23 @@
     threads    = max(1, CPUs // ranks of all instances)
     table      = route table of the accepted members
 
-A member is served with all its replicas or not at all. Only faults of the pool's own spec are raised.
+A member is served with all its replicas or not at all. One that is scaled has no layouts here: its replicas
+come and go later, and take what is left of the machine; so many as it may have count among the ranks, since
+the pace of a replica must not depend on how many there are. Only faults of the pool's own spec are raised.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fastserve.api.modelpool import ModelPool
-from fastserve.api.routes import RouteTable
+from fastserve.api.routes import Member, RouteTable
 from fastserve.api.submodel import SubModel
 from fastserve.errors import CheckpointError, DeviceMissing, FastServeError, InvalidSpec
 from fastserve.planning.facts import CheckpointFacts, Machine, Surroundings
 from fastserve.planning.memory import ROUTER_BYTES, instance_bytes, shortfall
 from fastserve.planning.routes import Accepted, EngineSetting, check_size, member_of, route_table
 from fastserve.planning.sharding import ShardLayout, shard_layout
+from fastserve.planning.staffing import staff_of
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,10 @@ def plan(pool: ModelPool, sub_models: Sequence[SubModel], surroundings: Surround
     decision = _Decision(surroundings.machine.gpus)
     for member in members:
         decision = _with_member(decision, member, surroundings)
-    ranks = sum(instance.layout.ranks for instance in decision.instances)
+    ranks = _ranks(decision)
     threads = max(1, surroundings.machine.cpus // max(1, ranks))
     setting = EngineSetting(surroundings.home, threads)
-    table = route_table(pool, [member_of(one, pool.spec.task, setting) for one in decision.accepted])
+    table = route_table(pool, [_member(one, pool, setting) for one in decision.accepted])
     check_size(table)
     return PoolPlan(
         table=table,
@@ -93,6 +96,16 @@ def plan(pool: ModelPool, sub_models: Sequence[SubModel], surroundings: Surround
             (instance.estimated_bytes for instance in decision.instances), surroundings.machine.memory_bytes
         ),
     )
+
+
+def _member(one: Accepted, pool: ModelPool, setting: EngineSetting) -> Member:
+    return member_of(one, pool.spec.task, setting, staff_of(one.sub_model, one.sub_model.spec.replicas))
+
+
+def _ranks(decision: _Decision) -> int:
+    specs = [one.sub_model.spec for one in decision.accepted]
+    scaled = sum(s.autoscaling.max_replicas * s.parallelism.tensor for s in specs if s.autoscaling)
+    return scaled + sum(instance.layout.ranks for instance in decision.instances)
 
 
 def what_is_left(machine: Machine, made: PoolPlan) -> Machine:
@@ -140,6 +153,9 @@ def _instances(member: SubModel, checkpoint: CheckpointFacts, gpus: tuple[str, .
     name, free, made = member.metadata.name, gpus, []
     # A member at zero is laid out too: what could not be served must not be accepted.
     shard_layout(name, member.spec.model_copy(update={"gpu": None}), checkpoint, ())
+    if member.spec.autoscaling is not None:
+        shard_layout(name, member.spec, checkpoint, free)  # one replica must have a place at least
+        return ()
     for replica in range(member.spec.replicas):
         layout = shard_layout(name, member.spec, checkpoint, free)
         free = free[len(layout.gpus) :]

@@ -16,6 +16,7 @@ from fastserve.api.routes import (
     TableAccess,
     Target,
 )
+from fastserve.api.scaling import Staff
 from fastserve.api.submodel import Delivery, EngineType, SubModel
 from fastserve.api.uris import plan_source
 from fastserve.errors import InvalidSpec
@@ -66,6 +67,8 @@ def route_table(pool: ModelPool, members: Iterable[Member], state_seed: bytes = 
         resilience=_resilience(spec.router),
         access=_access(pool, state_seed),
         tracing=spec.router.tracing,
+        scaling=spec.scaling,
+        monitoring=spec.monitoring,
         members=tuple(sorted(members, key=lambda member: member.name)),
     )
 
@@ -94,8 +97,8 @@ def check_size(table: RouteTable) -> None:
         )
 
 
-def member_of(one: Accepted, task: Task, setting: EngineSetting) -> Member:
-    """One member as routers see it."""
+def member_of(one: Accepted, task: Task, setting: EngineSetting, staff: Staff | None = None) -> Member:
+    """One member as routers see it; `staff` where it is scaled."""
     spec = one.sub_model.spec
     return Member(
         name=one.sub_model.metadata.name,
@@ -105,14 +108,15 @@ def member_of(one: Accepted, task: Task, setting: EngineSetting) -> Member:
         max_concurrency=BATCHES_IN_TRITON * spec.engine.max_batch_size,
         generation=one.sub_model.metadata.generation,
         asked=_asked(one.sub_model),
+        staff=staff,
     )
 
 
 def _asked(sub_model: SubModel) -> str:
-    """Identity of the spec but for its replicas. Without defaults: a newer FastServe with one more field asks
-    for nothing new."""
+    """Identity of the spec but for how many replicas there are. Without defaults: a newer FastServe with one
+    more field asks for nothing new."""
     spec = sub_model.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    return digest_of({key: value for key, value in spec.items() if key != "replicas"})
+    return digest_of({key: value for key, value in spec.items() if key not in ("replicas", "autoscaling")})
 
 
 def _meaning(one: Accepted) -> Meaning:

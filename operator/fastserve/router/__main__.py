@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvloop
 
-from fastserve.cluster.port import Reads
+from fastserve.api.identity import ROUTER_MANAGER
+from fastserve.cluster.port import Scales
 from fastserve.errors import FastServeError
 from fastserve.router.app import Doors, PortTaken, Router, stop_on_signals
 from fastserve.router.encoder import OnnxEncoder
@@ -38,7 +39,7 @@ async def serve(settings: RouterSettings) -> None:
 
 
 @asynccontextmanager
-async def api_of(settings: RouterSettings) -> AsyncIterator[Reads | None]:
+async def api_of(settings: RouterSettings) -> AsyncIterator[Scales | None]:
     """The Kubernetes API for a router on a cluster. Raises Unreachable where there is no login."""
     if settings.cluster is None:
         yield None
@@ -47,7 +48,7 @@ async def api_of(settings: RouterSettings) -> AsyncIterator[Reads | None]:
     from fastserve.cluster.kube import connected  # noqa: PLC0415
     from fastserve.cluster.login import login  # noqa: PLC0415
 
-    async with connected(await login(os.environ)) as reads:
+    async with connected(await login(os.environ), manager=ROUTER_MANAGER) as reads:
         yield reads
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastserve.cluster.port import Reads
+from fastserve.api.scaling import HISTORY_SECONDS, LoadReport
+from fastserve.cluster.port import Scales
 from fastserve.errors import LocalError
 from fastserve.router import audit
 from fastserve.router.access import Access
@@ -27,6 +28,9 @@ from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
+from fastserve.router.scaling.exposition import LoadMetrics
+from fastserve.router.scaling.meter import RECENT_SECONDS, Meter
+from fastserve.router.scaling.wiring import scaler_of
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
 from fastserve.router.sidecar import Sidecar
@@ -90,7 +94,7 @@ class Router:
         settings: RouterSettings,
         encoder: Encoder,
         control: TritonControl | None,
-        reads: Reads | None = None,
+        reads: Scales | None = None,
     ) -> None:
         self.stopping = asyncio.Event()
         self._settings = settings
@@ -99,7 +103,10 @@ class Router:
         self._triton = TritonInference(settings.triton_http) if settings.triton_http else None
         self._access = Access(settings)
         peers = Peers(settings.instance, self._metrics.healthy, self._access.tls)
-        self.pool = Pool(settings.pool, self._own(), peers)
+        own = self._own()
+        meter = Meter(own=own)
+        self.pool = Pool(settings.pool, own, peers, meter=meter)
+        self._metrics.registry.register(LoadMetrics(meter, settings.pool, settings.instance))
         self.sidecar = self._make_sidecar(control)
         self._reviver = self._make_reviver(control)
         self._sources = sources_of(settings, reads)
@@ -123,8 +130,18 @@ class Router:
             self._prototypes,
             self._access,
             self._reviver,
+            lambda: self._scaler.state if self._scaler is not None else None,
         )
-        self.admin = HttpServer(AdminDoor(parts).handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
+        admin = AdminDoor(parts)
+        self.admin = HttpServer(admin.handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
+
+        def report(whole: bool) -> LoadReport:
+            return admin.load(HISTORY_SECONDS if whole else RECENT_SECONDS)
+
+        registry = self._metrics.registry
+        self._scaler = scaler_of(settings, self.pool, self._access, registry, report=report, cluster=reads)
+        if self._scaler is not None:
+            self.pool.waking.on_hold = self._scaler.hurry
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
@@ -170,12 +187,15 @@ class Router:
             self._tracing.run(),
             peers.watch(self._sources.peers),
             peers.probe(),
+            self.pool.meter.run(),
             *(loop() for loop in self._sources.loops),
         ]
         if self.sidecar is not None and self.pool.own is not None:
             loops += [self.sidecar.run(), self._vigil(self.pool.own)]
         if self._reviver is not None:
             loops.append(self._reviver.run())
+        if self._scaler is not None:
+            loops.append(self._scaler.run())
         return loops
 
     async def _vigil(self, own: OwnReplica) -> None:
@@ -204,7 +224,7 @@ class Router:
     def _own(self) -> OwnReplica | None:
         if self._settings.member is None or self._triton is None:
             return None
-        return OwnReplica(self._settings.member, self._triton, self._metrics)
+        return OwnReplica(self._settings.member, self._triton, self._metrics, self._settings.instance)
 
     def _make_sidecar(self, control: TritonControl | None) -> Sidecar | None:
         settings, own = self._settings, self.pool.own
@@ -252,6 +272,9 @@ class Router:
             self._access.guard.operator_digest = snapshot.table.access.operator_digest
         self._tracing.take(snapshot.table.tracing)
         limits = snapshot.table.limits
+        self.pool.meter.keep(snapshot.names)
+        now = asyncio.get_running_loop().time()
+        self.pool.waking.take(snapshot.members, limits.max_queue, now)
         self.data.max_connections = limits.max_connections
         self._encoder.max_waiting = limits.max_queue
         own = self.pool.own

@@ -3,7 +3,7 @@ itself and travel together where they go to the same sub-model."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from fastserve.api.modelpool import Method
@@ -93,7 +93,7 @@ class Asking:
 
     async def _named(self, call: MemberCall) -> MemberOutput:
         name = call.member
-        if not self._pool.is_ready(name):
+        if not self._pool.is_ready(name) and not self._pool.sleeps(name):
             raise no_choice(self._direct(name), self._pool.table().rules)
         self._metrics.selections(name, "Direct").inc(len(call.texts))
         start = perf_counter()
@@ -153,7 +153,7 @@ class Asking:
         start = perf_counter()
         similarities = self._pool.prototypes.similarities(vector)
         known = {name: value for name, value in similarities.items() if name in snapshot.members}
-        choice = select(snapshot.names, known, self._pool.ready(), self.rules(ask))
+        choice = select(snapshot.names, known, self._pool.ready(), self.rules(ask), self._pool.asleep())
         self._metrics.selecting.observe(perf_counter() - start)
         return choice
 
@@ -162,14 +162,15 @@ class Asking:
         rules = self._pool.table().rules
         if ask.top_k is None:
             return rules
-        return Rules(ask.top_k, rules.min_score, rules.policy, rules.fallback)
+        return replace(rules, top_k=ask.top_k)
 
     def _direct(self, name: str) -> Choice:
         self._pool.member(name)
-        standing = (Standing(name, None, 1.0, self._pool.is_ready(name)),)
-        if not standing[0].ready:
-            return Choice(Outcome.MEMBER_UNAVAILABLE, {}, standing, 1.0, f"{name} is not ready")
-        return Choice(Outcome.SELECTED, {name: 1.0}, standing, 1.0, f"{name} was named by the caller")
+        standing = Standing(name, None, 1.0, self._pool.is_ready(name), self._pool.sleeps(name))
+        if not standing.able:
+            return Choice(Outcome.MEMBER_UNAVAILABLE, {}, (standing,), 1.0, f"{name} is not ready")
+        because = f"{name} was named by the caller" + ("" if standing.ready else ", sleeps and is woken")
+        return Choice(Outcome.SELECTED, {name: 1.0}, (standing,), 1.0, because)
 
     async def _ask(self, ask: Ask, choices: Sequence[Choice]) -> list[RowAnswer]:
         rows = _rows_of(choices)

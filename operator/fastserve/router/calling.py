@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import msgspec
+import numpy as np
+
 from fastserve.errors import (
     BackendAway,
     BackendError,
@@ -27,6 +30,9 @@ from fastserve.router.tracing import current
 
 JUDGE_SECONDS = 0.5
 """How often latencies are compared; failures are judged at once."""
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.02, 0.5
+"""Before one that was woken is asked again where it had no room; at random up to twice as long each time."""
+_draw = np.random.default_rng()
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +84,10 @@ class Calling:
         now = asyncio.get_running_loop().time()
         memory = self._memory(call.member)
         memory.retries.called(now)
+        self._pool.meter.door(call.member).arrivals += self._pool.places(call.member, len(call.texts))
         replica = self._pool.replica(call.member, now)
+        if replica is None and self._pool.sleeps(call.member):
+            return await self._woken(call)
         if replica is None:
             return Missed(BackendUnavailable(f"{call.member} is not ready"), None)
         trial = replica.conduct.trial_due(now)
@@ -89,6 +98,34 @@ class Calling:
         except BackendError as error:
             missed = Missed(error, replica)
             return await self._elsewhere(missed, call, trial=trial)
+
+    async def _woken(self, call: MemberCall) -> MemberOutput | Missed:
+        """Ask one that sleeps, when it is awake. That it is not yet is nobody's fault."""
+        try:
+            async with self._pool.waking.turn(call.member, call.deadline):
+                said = await self._ask_awake(call)
+        except BackendError as error:
+            return Missed(error, None)
+        return said if isinstance(said, Missed) else msgspec.structs.replace(said, woken=True)
+
+    async def _ask_awake(self, call: MemberCall) -> MemberOutput | Missed:
+        """More may have been held, here and elsewhere, than there is room for at once: come again until the
+        deadline."""
+        loop, pause = asyncio.get_running_loop(), FIRST_PAUSE_SECONDS
+        while True:
+            replica = self._pool.replica(call.member, loop.time())
+            try:
+                if replica is not None:
+                    return await self._ask(replica, call)
+            except (BackendOverloaded, BackendAway):
+                pass
+            except BackendError as error:
+                return await self._elsewhere(Missed(error, replica), call, trial=False)
+            pause = min(MOST_PAUSE_SECONDS, pause * (1.0 + _draw.random()))
+            if loop.time() + pause >= call.deadline:
+                await asyncio.sleep(max(0.0, call.deadline - loop.time()))
+                raise BackendTimeout(f"{call.member} was woken, and had no room by the deadline")
+            await asyncio.sleep(pause)
 
     async def once_more(self, missed: Missed, call: MemberCall) -> MemberOutput | Missed:
         """Ask again for what an answer hangs on: another replica, or the same where there is no other."""
@@ -169,6 +206,8 @@ class Calling:
         clock, conduct = asyncio.get_running_loop().time, replica.conduct
         start = clock()
         conduct.on_trial = conduct.on_trial or conduct.trial_due(start)
+        places = self._pool.places(call.member, len(call.texts))
+        self._pool.meter.door(call.member).send(replica.instance, places)
         try:
             output = await replica.infer(call)
         except BaseException as error:

@@ -109,14 +109,17 @@ class DataDoor:
         if path == "/v2/health/live":
             return json_answer({"live": True})
         self._pool.table()
-        if not self._pool.ready():
-            raise Refusal("NoMemberReady", "no sub-model of the pool is ready")
+        self._check_ready()
         return json_answer({"ready": True})
+
+    def _check_ready(self) -> None:
+        """Raises Refusal where no sub-model can be asked. One that sleeps can be."""
+        if not self._pool.ready() and not self._pool.asleep():
+            raise Refusal("NoMemberReady", "no sub-model of the pool is ready")
 
     def _model_ready(self, name: str) -> Answer:
         if name == self._pool.name:
-            if not self._pool.ready():
-                raise Refusal("NoMemberReady", "no sub-model of the pool is ready")
+            self._check_ready()
         elif not self._pool.is_ready(self._pool.member(name).name):
             raise Refusal("MemberUnavailable", f"{name} is not ready")
         return json_answer({"name": name, "ready": True})
@@ -163,7 +166,9 @@ class DataDoor:
         output = await self._asking.direct(call)
         name = self._pool.table().output
         result = Result(call.member, name, output.scores, output.labels, output.version)
-        return render(result, batch, predicting.direct_headers(self._pool.name, call.member))
+        return render(
+            result, batch, predicting.direct_headers(self._pool.name, call.member, woken=output.woken)
+        )
 
     async def _hop(self, call: MemberCall, batch: TextBatch) -> Answer:
         """A call that another router chose already: straight to the own Triton, never further."""

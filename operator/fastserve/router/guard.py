@@ -30,6 +30,11 @@ class Guard:
             raise Refusal("KeyForbidden", f"the key of {holder.name} is for {allowed}, and not for {role}")
         return holder
 
+    def admit_router(self, headers: Mapping[bytes, bytes]) -> None:
+        """As `admit`, for what routers tell each other: to them, and to who may read metrics."""
+        if not self._holder(headers).passed_on:
+            self.admit(headers, Role.METRICS)
+
     def _holder(self, headers: Mapping[bytes, bytes]) -> Holder:
         proof = headers.get(PROOF_HEADER)
         if proof is not None and HOP_HEADER in headers:

@@ -55,6 +55,11 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    @property
+    def proof(self) -> str:
+        """What a router of this pool shows another one for itself; empty without keys."""
+        return min((holder.proof for holder in self._by_proof.values()), default="")
+
     def by_key(self, key: bytes) -> Holder | None:
         """The holder of a key."""
         return self._by_key.get(self._digest(key))

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from fastserve.api.scaling import WAIT_BOUNDS
 from fastserve.router.tallies import Spread, Spreads, Tallies, Tally
 
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -33,7 +34,7 @@ class Metrics:
     def __init__(self) -> None:
         into = self.registry = CollectorRegistry()
         self.duration = _seconds("request_duration", "From a whole request to its answer.", into)
-        self.queue = _seconds("queue_duration", "Wait for a place in this router's own Triton.", into)
+        self.queue = _seconds("queue_duration", "Wait for a place in the own Triton.", into, WAIT_BOUNDS)
         self.first_answer = _seconds("first_answer_duration", "From asking to the first answer.", into)
         self.selecting = _seconds("selection_duration", "From an encoded text to the choice.", into)
         about, name = "Inference in this router's own Triton, without the wait.", "inference_duration"
@@ -106,5 +107,5 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def _seconds(name: str, about: str, into: CollectorRegistry) -> Spread:
-    return Spreads(f"fastserve_{name}_seconds", about, FAST, into)()
+def _seconds(name: str, about: str, into: CollectorRegistry, bounds: tuple[float, ...] = FAST) -> Spread:
+    return Spreads(f"fastserve_{name}_seconds", about, bounds, into)()

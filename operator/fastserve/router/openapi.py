@@ -14,8 +14,10 @@ import msgspec
 from ruamel.yaml import YAML
 
 from fastserve import __version__
+from fastserve.api.scaling import LoadReport
 from fastserve.api.state import RouterState
 from fastserve.router.answers import PHRASES, STATUS
+from fastserve.router.predicting import WOKEN_HEADER
 from fastserve.router.wire import ErrorAnswer, PredictAnswer, PredictRequest, Readiness, RouteAnswer
 
 PREFIX = "#/components/schemas/"
@@ -27,16 +29,19 @@ def document() -> dict[str, Any]:
     """The whole OpenAPI document."""
     kinds = (PredictRequest, PredictAnswer, RouteAnswer, ErrorAnswer, Readiness)
     _, schemas = msgspec.json.schema_components(kinds, ref_template=PREFIX + "{name}")
-    state = RouterState.model_json_schema(ref_template=PREFIX + "{model}", by_alias=True)
-    schemas.update(state.pop("$defs"))
-    schemas["RouterState"] = state
+    for kind in (RouterState, LoadReport):
+        schema = kind.model_json_schema(ref_template=PREFIX + "{model}", by_alias=True)
+        schemas.update(schema.pop("$defs"))
+        schemas[kind.__name__] = schema
     return {
         "openapi": "3.1.0",
         "info": {"title": "FastServe router", "version": __version__, "description": _description()},
         "paths": {
-            "/v1/predict": {"post": _asked("Answer a text", "PredictAnswer")},
+            "/v1/predict": {"post": _woken(_asked("Answer a text", "PredictAnswer"))},
             "/v1/route": {"post": _asked("Explain who would answer a text; runs nothing", "RouteAnswer")},
             "/v1/state": {"get": _told("Admin port: what this router knows", "RouterState")},
+            "/v1/load": {"get": _told("Admin port: load of the last half minute", "LoadReport")},
+            "/v1/load/history": {"get": _told("Admin port: load of the last ten minutes", "LoadReport")},
             "/v1/prototypes/{key}": {"get": _prototypes()},
             "/readyz": {"get": _told("Admin port: whether requests should come here", "Readiness", 503)},
             "/livez": {"get": {"summary": "Admin port: the process runs", "responses": _good(None)}},
@@ -103,6 +108,16 @@ def _asked(summary: str, schema: str) -> dict[str, Any]:
         "requestBody": {"required": True, "content": _content("PredictRequest")},
         "responses": {**_good(schema), **errors},
     }
+
+
+def _woken(operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation, whose good answer says which sub-models it waited for."""
+    header = {
+        "description": "Names of sub-models that slept until this request woke them, where any did",
+        "schema": {"type": "string"},
+    }
+    operation["responses"]["200"]["headers"] = {WOKEN_HEADER: header}
+    return operation
 
 
 def _told(summary: str, schema: str, *others: int) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Peers:
     ) -> None:
         self.replicas: dict[str, PeerReplica] = {}
         self.by_member: dict[str, list[PeerReplica]] = {}
+        self.listed: tuple[Peer, ...] = ()
+        """All other routers of the pool, stand-by ones too."""
         self._own = own_instance
         self._told: dict[str, bool] = {}
         self._members: set[str] = set()
@@ -78,6 +80,7 @@ class Peers:
 
     def replace(self, peers: tuple[Peer, ...]) -> None:
         """Take over a new list; who stays keeps connections and health."""
+        self.listed = tuple(peer for peer in peers if peer.instance != self._own)
         kept: dict[str, PeerReplica] = {}
         for peer in peers:
             if peer.member is None or peer.instance == self._own:

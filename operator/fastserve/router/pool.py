@@ -1,4 +1,4 @@
-"""What this router's doors know of the pool: the table, the prototypes, who is ready."""
+"""What this router's doors know of the pool: the table, the prototypes, who is ready, who sleeps."""
 
 from dataclasses import dataclass, field
 
@@ -7,6 +7,8 @@ from fastserve.router.answers import Refusal
 from fastserve.router.peers import Peers
 from fastserve.router.picking import pick
 from fastserve.router.replicas import Replica
+from fastserve.router.scaling.meter import Meter
+from fastserve.router.scaling.waking import Waking
 from fastserve.router.selection import Prototypes
 from fastserve.router.serving import OwnReplica
 from fastserve.router.table import TableSnapshot
@@ -24,6 +26,13 @@ class Pool:
     prototypes: Prototypes = field(default_factory=lambda: Prototypes.of({}))
     unselectable: dict[str, str] = field(default_factory=dict)
     table_error: str = "the route table was not read yet"
+    meter: Meter = field(default_factory=Meter)
+    waking: Waking = field(init=False)
+    _labels: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
+    """What sub-models answered with as long as they had replicas."""
+
+    def __post_init__(self) -> None:
+        self.waking = Waking(self, self.meter)
 
     def table(self) -> TableSnapshot:
         """The snapshot; raises Refusal RouterStarting where there is none yet."""
@@ -75,15 +84,36 @@ class Pool:
             return frozenset()
         return frozenset(name for name in self.snapshot.names if self.is_ready(name))
 
+    def asleep(self) -> frozenset[str]:
+        """Names of the sub-models that have no replica until they are asked."""
+        return self.waking.asleep()
+
+    def sleeps(self, member: str) -> bool:
+        return self.waking.sleeps(member)
+
     def is_ready(self, member: str) -> bool:
         own = self.own
         if own is not None and own.member == member and own.ready:
             return True
         return any(peer.ready for peer in self.peers.of(member))
 
+    def count_ready(self, member: str) -> int:
+        """Replicas that can be asked now."""
+        return sum(one.ready for one in self.replicas(member))
+
+    def places(self, member: str, texts: int) -> int:
+        """How many places so many texts take at a sub-model's gate, as far as that is known here."""
+        if texts <= 1 or self.snapshot is None:
+            return 1
+        return -(-texts // self.snapshot.batches.get(member, texts))
+
     def labels(self, member: str) -> tuple[str, ...]:
-        """What a sub-model can answer, as far as any replica told."""
-        return next((one.labels for one in self.replicas(member) if one.labels), ())
+        """What a sub-model can answer, as far as any replica told; of one that sleeps as it was before."""
+        labels = next((one.labels for one in self.replicas(member) if one.labels), ())
+        if labels:
+            self._labels[member] = labels
+            return labels
+        return self._labels.get(member, ()) if self.sleeps(member) else ()
 
     def version(self, member: str) -> str:
         return next((one.version for one in self.replicas(member) if one.ready), "")

@@ -13,6 +13,7 @@ from fastserve.router.caller import caller_at_door
 from fastserve.router.oip import MAX_DIGITS, check_text
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import Request
+from fastserve.router.replicas import MemberOutput
 from fastserve.router.selection import Choice, Standing, reason_of
 from fastserve.router.wire import (
     MAX_DEADLINE_MILLIS,
@@ -26,6 +27,7 @@ from fastserve.router.wire import (
 )
 
 DEADLINE_HEADER = b"x-fastserve-deadline-millis"
+WOKEN_HEADER = "x-fastserve-woken"
 _reader = Reader(PredictRequest)
 
 
@@ -99,15 +101,16 @@ def degraded(row: RowAnswer) -> bool:
 
 
 @lru_cache(maxsize=256)
-def direct_headers(pool: str, member: str) -> tuple[tuple[str, str], ...]:
+def direct_headers(pool: str, member: str, *, woken: bool = False) -> tuple[tuple[str, str], ...]:
     """As decision_headers, where one sub-model was named: it is all that was asked, and it answered."""
-    return (
+    headers = (
         ("x-fastserve-pool", pool),
         ("x-fastserve-submodels", member),
         ("x-fastserve-decision", "Direct"),
         ("x-fastserve-confidence", "1.0000"),
         ("x-fastserve-coverage", "1.0000"),
     )
+    return (*headers, (WOKEN_HEADER, member)) if woken else headers
 
 
 def decision_headers(rows: list[RowAnswer], pool: Pool) -> tuple[tuple[str, str], ...]:
@@ -123,7 +126,15 @@ def decision_headers(rows: list[RowAnswer], pool: Pool) -> tuple[tuple[str, str]
     ]
     if any(degraded(row) for row in rows):
         headers.append(("x-fastserve-degraded", "true"))
+    woken = [name for name in names if any(_woken(row, name) for row in rows)]
+    if woken:
+        headers.append((WOKEN_HEADER, ",".join(woken)))
     return tuple(headers)
+
+
+def _woken(row: RowAnswer, name: str) -> bool:
+    output = row.outputs.get(name)
+    return isinstance(output, MemberOutput) and output.woken
 
 
 def _result(row: RowAnswer) -> dict[str, Any]:

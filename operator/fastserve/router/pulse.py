@@ -36,8 +36,9 @@ class Pulse:
         """The last sign of life, or when something was asked after nothing had been."""
 
     def begin(self, now: float) -> None:
-        if self.in_flight == 0 and self.probed_at is None:
-            self.since = max(self.since, now)
+        if self.in_flight == 0:
+            # Where a probe is under way, an answer has been owed since that began.
+            self.since = max(self.since, now if self.probed_at is None else self.probed_at)
         self.in_flight += 1
         self.begun += 1
 

@@ -59,12 +59,15 @@ class MemberOutput(msgspec.Struct, frozen=True, eq=False):
     version: str
     waited: float = 0.0
     """Seconds that the member's own router let it wait; told to other routers."""
+    woken: bool = False
+    """Whether the request waited at this door until the sub-model was awake."""
 
 
 class Replica(Protocol):
     """One place that serves a sub-model."""
 
     conduct: Conduct
+    instance: str
 
     @property
     def ready(self) -> bool: ...

@@ -45,6 +45,8 @@ class Rules:
     min_score: float
     policy: Policy
     fallback: str | None = None
+    awake_margin: float = 0.0
+    """How much less similar one that is awake may be, to be asked instead of one that sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,13 @@ class Standing:
     similarity: float | None
     belief: float
     ready: bool
+    asleep: bool = False
+    """Whether it is woken where it is asked."""
+
+    @property
+    def able(self) -> bool:
+        """Whether it can be asked."""
+        return self.ready or self.asleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +118,41 @@ def softmax(values: Sequence[float], temperature: float) -> list[float]:
 
 
 def select(
-    members: Sequence[str], similarities: Mapping[str, float], ready: frozenset[str], rules: Rules
+    members: Sequence[str],
+    similarities: Mapping[str, float],
+    ready: frozenset[str],
+    rules: Rules,
+    asleep: frozenset[str] = frozenset(),
 ) -> Choice:
-    """Choose among `members`, given their similarities to a text and which of them are ready."""
+    """Choose among `members`, given their similarities to a text, and which of them are ready, or asleep."""
     beliefs = _beliefs(similarities)
     standings = tuple(
-        Standing(name, similarities.get(name), beliefs.get(name, 0.0), name in ready) for name in members
+        Standing(name, similarities.get(name), beliefs.get(name, 0.0), name in ready, name in asleep)
+        for name in members
     )
-    able = [one for one in standings if one.ready and one.similarity is not None]
+    able = [one for one in standings if one.able and one.similarity is not None]
     near = sorted(
         (one for one in able if (one.similarity or 0.0) >= rules.min_score),
         key=lambda one: (-(one.similarity or 0.0), one.name),
     )
-    if near:
-        weights = _weigh(near, rules)
-        return Choice(Outcome.SELECTED, weights, standings, near[0].belief, _why(near, weights, rules))
+    left = [one for one in near if _instead_of(one, near, rules) is None] if asleep else near
+    if left:
+        weights = _weigh(left, rules)
+        because = _why(left, weights, rules)
+        if left[0] is not near[0]:
+            because += f"; {near[0].name} ({near[0].similarity:.3f}) sleeps"
+        return Choice(Outcome.SELECTED, weights, standings, left[0].belief, because)
     return _nobody(standings, rules)
+
+
+def _instead_of(one: Standing, others: Sequence[Standing], rules: Rules) -> Standing | None:
+    """The nearest that is awake, where that is hardly less similar than one that sleeps."""
+    if one.ready or not one.asleep or rules.awake_margin <= 0.0:
+        return None
+    awake = [other for other in others if other.ready and other.similarity is not None]
+    nearest = max(awake, key=lambda other: other.similarity or 0.0, default=None)
+    least = max((one.similarity or 0.0) - rules.awake_margin, rules.min_score)
+    return nearest if nearest is not None and (nearest.similarity or 0.0) >= least else None
 
 
 def reason_of(one: Standing, choice: Choice, rules: Rules, unselectable: Mapping[str, str]) -> str:
@@ -138,7 +166,7 @@ def reason_of(one: Standing, choice: Choice, rules: Rules, unselectable: Mapping
 
 def _unfit(one: Standing, rules: Rules, unselectable: Mapping[str, str]) -> str:
     """Why one cannot be chosen at all; empty where it can."""
-    if not one.ready:
+    if not one.able:
         return "not ready"
     if one.similarity is None:
         return unselectable.get(one.name, "its prototypes are not there yet")
@@ -151,7 +179,11 @@ def _beside_the_top(one: Standing, choice: Choice, rules: Rules) -> str:
     name = next(iter(choice.weights))
     top = next(other for other in choice.standings if other.name == name)
     if one is top:
-        return f"the nearest that is ready: similarity {one.similarity:.3f}, belief {one.belief:.3f}"
+        state = "ready" if one.ready else "ready or asleep"
+        return f"the nearest that is {state}: similarity {one.similarity:.3f}, belief {one.belief:.3f}"
+    awake = _instead_of(one, choice.standings, rules)
+    if awake is not None:
+        return f"it sleeps, and {awake.name} is awake and near enough (awakeMargin {rules.awake_margin:g})"
     near = one.belief >= FAR_BEHIND * top.belief
     if one.name in choice.weights or not near:
         word = "at least" if near else "below"
@@ -181,7 +213,8 @@ def _weigh(near: Sequence[Standing], rules: Rules) -> dict[str, float]:
 
 def _why(near: Sequence[Standing], weights: Mapping[str, float], rules: Rules) -> str:
     top = near[0]
-    text = f"{top.name} is nearest ({top.similarity:.3f}, belief {top.belief:.2f})"
+    woken = "" if top.ready else ", sleeps and is woken"
+    text = f"{top.name} is nearest ({top.similarity:.3f}, belief {top.belief:.2f}){woken}"
     if len(weights) > 1:
         return f"{text}; {len(weights)} of at most {rules.top_k} are near enough to be asked"
     if rules.policy is Policy.BEST:
@@ -200,11 +233,11 @@ def _nobody(standings: tuple[Standing, ...], rules: Rules) -> Choice:
         nearest = f"the nearest is {best.name} with {best.similarity:.3f}" if best else "none has prototypes"
         because = f"no sub-model reaches minScore {rules.min_score:.2f}; {nearest}"
         unable = Choice(Outcome.NO_MATCH, {}, standings, best.belief if best else 0.0, because)
-    if not any(one.ready for one in standings):
+    if not any(one.able for one in standings):
         return Choice(Outcome.NO_MEMBER_READY, {}, standings, 0.0, "no sub-model of the pool is ready")
     fallback = next((one for one in standings if one.name == rules.fallback), None)
     if unable.outcome is Outcome.NO_MATCH and fallback is not None:
-        if fallback.ready:
+        if fallback.able:
             weights = {fallback.name: 1.0}
             text = f"{because}; the fallback {fallback.name} is asked"
             return Choice(Outcome.FALLBACK, weights, standings, fallback.belief, text)

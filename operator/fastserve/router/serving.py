@@ -18,12 +18,14 @@ from fastserve.errors import (
     BackendUnavailable,
 )
 from fastserve.router.admission.gate import End, Gate, Shed
+from fastserve.router.admission.pace import Pace
 from fastserve.router.caller import Priority
 from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, spread, step
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
+from fastserve.router.scaling.meter import GateLoad
 from fastserve.router.tracing import current
 from fastserve.router.triton import Question, TritonInference
 from fastserve.router.versions.tallying import VersionTallies
@@ -50,8 +52,9 @@ class OwnReplica:
     `current` has one writer, the sidecar; whoever holds a place at the gate takes it once.
     """
 
-    def __init__(self, member: str, triton: TritonInference, metrics: Metrics) -> None:
+    def __init__(self, member: str, triton: TritonInference, metrics: Metrics, instance: str = "") -> None:
         self.member = member
+        self.instance = instance
         self.gate = Gate(64, 256, self._count_shed)
         metrics.count_limit(member, lambda: float(self.gate.limit))
         self.current: Serving | None = None
@@ -60,6 +63,8 @@ class OwnReplica:
         self.away = ""
         """Why no new requests are to come although something serves."""
         self.tallies = VersionTallies()
+        self.first_served = 0.0
+        """When a version first served, in the loop's time; 0 before."""
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
@@ -70,6 +75,8 @@ class OwnReplica:
         self.by_version: Counter[str] = Counter()
         self.requests = 0
         self.failures = 0
+        self._paced = ""
+        """Digest of the version that the gate's pace was learnt with."""
         self._triton = triton
         self._metrics = metrics
         self._inference = metrics.inference(member)
@@ -96,6 +103,9 @@ class OwnReplica:
         if serving is not None:
             self.conduct = Conduct()
             self.tallies.serves(serving.name)
+            self.first_served = self.first_served or asyncio.get_running_loop().time()
+            if serving.digest != self._paced:
+                self._paced, self.gate.pace = serving.digest, Pace()
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
@@ -105,6 +115,19 @@ class OwnReplica:
         if before.ready and not self.health.ready:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
+
+    def load(self) -> GateLoad:
+        """What its gate counted."""
+        gate = self.gate
+        return GateLoad(
+            arrivals=gate.arrivals,
+            answered=gate.answered,
+            busy_seconds=gate.busy_seconds(asyncio.get_running_loop().time()),
+            waits=tuple(self._metrics.queue.counts),
+            waiting=gate.waiting,
+            limit=gate.limit,
+            pace=gate.learn_pace(),
+        )
 
     def silence(self, now: float) -> float:
         """Seconds since Triton's last sign of life while requests or a probe wait; 0 where none does."""

@@ -42,6 +42,9 @@ class RouterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """The route table, a JSON document (api/routes.py)."""
     peers_path: str | None = None
     """Who else is there (router/peers.py)."""
+    scale_path: str | None = None
+    """Where a stand-by router says how many replicas are to run, {"replicas": {"<sub-model>": n}}; on a
+    cluster it says so through /scale."""
     run_path: str
     """Folder of Unix sockets: the engine's, and on a cluster this router's own."""
     prototypes_path: str | None = None
@@ -102,6 +105,10 @@ def _check(settings: RouterSettings) -> None:
     for field in ("table_path", "peers_path", "prototypes_path"):
         if settings.cluster is None and getattr(settings, field) is None:
             raise InvalidSpec(field, "is required for a router without cluster")
+    if settings.scale_path is not None and settings.cluster is not None:
+        raise InvalidSpec("scale_path", "is for a router without cluster; on a cluster /scale is written")
+    if settings.scale_path is not None and settings.member is not None:
+        raise InvalidSpec("scale_path", "is for a stand-by router, which has no member")
     if settings.client_ca_path is not None and settings.tls_path is None:
         raise InvalidSpec("client_ca_path", "needs tls_path: certificates are shown over TLS only")
     if settings.member is None:

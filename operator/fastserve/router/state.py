@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from fastserve.api.scaling import HISTORY_SECONDS, LoadReport, ScalingState
 from fastserve.api.state import ModelState, PeerState, QueueState, RankState, RouterState
 from fastserve.errors import FastServeError
 from fastserve.router.access import Access
@@ -17,6 +18,7 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.reviver import Reviver
+from fastserve.router.scaling.meter import RECENT_SECONDS
 from fastserve.router.sidecar import Sidecar
 from fastserve.router.telling import last_load, versions_of
 from fastserve.router.wire import Readiness
@@ -26,10 +28,14 @@ ADMIN_PATHS: dict[str, str] = {
     "/readyz": "GET",
     "/metrics": "GET",
     "/v1/state": "GET",
+    "/v1/load": "GET",
+    "/v1/load/history": "GET",
     "/v1/prototypes/{key}": "GET",
 }
 OPEN_PATHS = frozenset(("/livez", "/readyz"))
-"""Need no key: the kubelet and the other routers have none to show."""
+"""Need no key: the kubelet has none to show."""
+ROUTERS_PATHS = frozenset(("/v1/load", "/v1/load/history"))
+"""What the pool's routers ask each other."""
 _PROTOTYPES = re.compile(r"^/v1/prototypes/(?P<key>[0-9a-f]{64})$")
 CACHE_SECONDS = 1.0
 log = logging.getLogger(__name__)
@@ -49,6 +55,7 @@ class AdminParts:
     prototypes: PrototypeKeeper
     access: Access
     reviver: Reviver | None = None
+    scaling: Callable[[], ScalingState | None] = lambda: None
 
 
 class AdminDoor:
@@ -65,13 +72,17 @@ class AdminDoor:
             "/readyz": self._readyz,
             "/metrics": self._render_metrics,
             "/v1/state": self._state,
+            "/v1/load": self._load,
+            "/v1/load/history": self._load_history,
         }
 
     async def handle(self, request: Request) -> Answer:
         path = request.path
         try:
             guard = self._parts.access.guard
-            if guard is not None and path not in OPEN_PATHS:
+            if guard is not None and path in ROUTERS_PATHS:
+                guard.admit_router(request.headers)
+            elif guard is not None and path not in OPEN_PATHS:
                 guard.admit(request.headers, Role.METRICS)
             asked = _PROTOTYPES.match(path)
             known = path if path in self._paths else ""
@@ -103,13 +114,12 @@ class AdminDoor:
         if not self._pool.prototypes.names:
             why = next(iter(self._pool.unselectable.values()), "they are being read")
             return False, f"no prototypes: {why}"
-        ready = self._pool.ready()
-        if not ready:
+        ready, asleep = self._pool.ready(), self._pool.asleep()
+        if not ready and not asleep:
             return False, "no sub-model of the pool is ready"
-        return (
-            True,
-            f"{len(ready)} of {len(self._pool.snapshot.names)} sub-models are ready" + self._missing(),
-        )
+        because = f"{len(ready)} of {len(self._pool.snapshot.names)} sub-models are ready"
+        because += f", {len(asleep)} asleep" if asleep else ""
+        return True, because + self._missing()
 
     def _judge_own(self, sidecar: Sidecar) -> tuple[bool, str]:
         own = self._pool.own
@@ -158,6 +168,22 @@ class AdminDoor:
             self._cached = (now, self.state(now).model_dump_json().encode())
         return Answer(200, self._cached[1])
 
+    async def _load(self) -> Answer:
+        return Answer(200, self.load().model_dump_json().encode())
+
+    async def _load_history(self) -> Answer:
+        return Answer(200, self.load(HISTORY_SECONDS).model_dump_json().encode())
+
+    def load(self, seconds: float = RECENT_SECONDS) -> LoadReport:
+        """What this router measured of the pool's load in the last so many seconds."""
+        model = self._model()
+        return self._pool.meter.report(
+            self._parts.instance,
+            ready=self.readiness().ready,
+            load_seconds=model.load_seconds if model is not None else 0.0,
+            seconds=seconds,
+        )
+
     def state(self, now: float) -> RouterState:
         """What this router knows first-hand; the sidecar reads the engine's socket once a second."""
         pool, readiness = self._pool, self.readiness()
@@ -180,6 +206,7 @@ class AdminDoor:
             swap=self._sidecar.swap.state if self._sidecar else None,
             queue=self._queue(now),
             peers=self._peers(),
+            scaling=self._parts.scaling(),
         )
 
     def _queue(self, now: float) -> QueueState:

@@ -29,17 +29,28 @@ class TableSnapshot:
     names: tuple[str, ...]
     tenant_header: bytes
     shares: "Shares"
+    batches: dict[str, int]
+    """Texts that a sub-model takes at once, where that is known here."""
 
     @staticmethod
     def of(table: RouteTable, digest: str) -> "TableSnapshot":
         selection = table.selection
         rules = Rules(
-            selection.top_k, float(selection.min_score), selection.policy, selection.fallback.sub_model
+            selection.top_k,
+            float(selection.min_score),
+            selection.policy,
+            selection.fallback.sub_model,
+            float(table.scaling.awake_margin),
         )
         members = {member.name: member for member in table.members}
         header = table.tenants.header.lower().encode()
         shares = Shares.of(table.resilience)
-        return TableSnapshot(table, digest, rules, members, tuple(members), header, shares)
+        batches = {
+            member.name: max_batch(config)
+            for member in table.members
+            if not member.target.custom and (config := member.target.files.get("config.pbtxt"))
+        }
+        return TableSnapshot(table, digest, rules, members, tuple(members), header, shares, batches)
 
     @property
     def output(self) -> str:

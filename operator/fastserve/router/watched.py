@@ -131,19 +131,25 @@ class WatchedPeers:
 
 
 def peers_of(slices: Iterable[Manifest]) -> tuple[Peer, ...]:
-    """The members' routers that are not about to end, by instance. A pod with addresses of two families is
-    one peer."""
+    """The routers that are not about to end, by instance. A pod with addresses of two families is one peer;
+    all are behind the pool's own Service, and those of members behind a second one that tells whose."""
     found: dict[str, Peer] = {}
-    for one in sorted(slices, key=lambda one: (str(one.get("addressType")), str(one["metadata"]["name"]))):
+    for one in sorted(slices, key=_members_first):
         for peer in _peers_in(one):
             found.setdefault(peer.instance, peer)
     return tuple(found[instance] for instance in sorted(found))
 
 
+def _members_first(one: Manifest) -> tuple[bool, str, str]:
+    return _member_of(one) is None, str(one.get("addressType")), str(one["metadata"]["name"])
+
+
+def _member_of(one: Manifest) -> str | None:
+    return (one["metadata"].get("labels") or {}).get(SUBMODEL_LABEL)
+
+
 def _peers_in(one: Manifest) -> Iterator[Peer]:
-    member = (one["metadata"].get("labels") or {}).get(SUBMODEL_LABEL)
-    if member is None:
-        return
+    member = _member_of(one)
     ports = {port.get("name"): port.get("port") for port in one.get("ports") or ()}
     data, admin = ports.get("data") or DATA_PORT, ports.get("admin") or ADMIN_PORT
     for endpoint in one.get("endpoints") or ():

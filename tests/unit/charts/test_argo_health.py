@@ -44,6 +44,8 @@ WANTED = {
     "rejected": ("Progressing", "Degraded"),
     "suspended": ("Suspended", "Suspended"),
     "new": ("Progressing", "Progressing"),
+    "asleep": ("Healthy", "Healthy"),
+    "waking": ("Healthy", "Progressing"),
 }
 
 

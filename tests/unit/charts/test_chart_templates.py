@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from fastserve.api.scaling import Staff
 from fastserve.controller import settings
+from fastserve.planning.objects.pool_objects import role
 from helm_chart import CHART, NAMESPACE, ROOT, Manifest, of_kind, only, render, run_helm
+from make import pool
 
 EVERYTHING: dict[str, Any] = {
     "commonLabels": {"team": "search", "app.kubernetes.io/name": "theirs"},
@@ -159,6 +162,15 @@ def test_without_namespaces_the_operator_serves_all_by_a_cluster_role() -> None:
     assert not any("*" in name or "*" in verbs for name, verbs in rules.items())
     assert not {"/secrets", "/nodes", "/namespaces"} & set(rules)
     assert [m["metadata"]["namespace"] for m in of_kind(manifests, "Role")] == [NAMESPACE]
+
+
+def test_the_operator_may_all_that_it_hands_on_to_routers() -> None:
+    """Kubernetes refuses a role with a right that its maker lacks."""
+    own = rules_of(only(render(), "ClusterRole", "fastserve-operator"))
+    handed_on = rules_of(role(pool(), ["sport"], {"sport": Staff()}))
+    assert {"coordination.k8s.io/leases", "fastserve.io/submodels/scale"} <= set(handed_on)
+    assert {name: verbs - own[name] for name, verbs in handed_on.items() if verbs - own[name]} == {}
+    assert "watch" not in own["coordination.k8s.io/leases"], "each changes every few seconds"
 
 
 def test_with_namespaces_it_has_the_same_rights_there_and_none_elsewhere() -> None:

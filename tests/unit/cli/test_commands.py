@@ -30,7 +30,8 @@ def run(*arguments: str, state: Path | None = None) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "status", "predict", "route", "logs", "down", "validate", "crds", "train"]
+    "command",
+    ["up", "status", "predict", "route", "logs", "down", "validate", "crds", "train", "explain"],
 )
 def test_every_command_teaches_itself(command: str) -> None:
     result = run(command, "--help")

@@ -64,7 +64,11 @@ def test_the_controllers_own_throttles_are_raised() -> None:
 
 
 def test_the_api_server_audits_every_request_and_authorizes_nodes() -> None:
-    assert control_plane.audit_policy()["rules"] == [{"level": "Metadata"}]
+    scale = {"group": "fastserve.io", "resources": ["submodels/scale"]}
+    assert control_plane.audit_policy()["rules"] == [
+        {"level": "Request", "verbs": ["update", "patch"], "resources": [scale]},
+        {"level": "Metadata"},
+    ]
     command = control_plane.api_server(PLACES).command
     assert "--authorization-mode=Node,RBAC" in command
     assert "--audit-log-path=/state/logs/audit.log" in command

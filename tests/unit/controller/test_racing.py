@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from fastserve.controller.leasing import LeaseLost
+from fastserve.cluster.leasing import LeaseLost
 from fastserve.controller.racing import first_of
 from fastserve.controller.watches import WatchesHang
 

@@ -7,13 +7,25 @@ from typing import Any, Literal
 
 import pytest
 
-from fastserve.api.identity import POOL_LABEL
-from fastserve.api.objects import DEPLOYMENT, MODEL_POOL, SERVICE, SUB_MODEL, Kind, Manifest, ObjectKey
+from fastserve.api.identity import POOL_LABEL, ROLE_LABEL
+from fastserve.api.objects import (
+    CHILD_KINDS,
+    DEPLOYMENT,
+    LEASE,
+    MODEL_POOL,
+    POD,
+    SERVICE,
+    SUB_MODEL,
+    Kind,
+    Manifest,
+    ObjectKey,
+)
+from fastserve.api.scaling import ScalingDecision, ScalingState
 from fastserve.api.state import RouterState
+from fastserve.cluster.leasing import LeaseLost
 from fastserve.cluster.port import Selector
 from fastserve.controller.announcing import Announcer
-from fastserve.controller.keys import PoolIndex
-from fastserve.controller.leasing import LeaseLost
+from fastserve.controller.keys import WATCHED, PoolIndex
 from fastserve.controller.reconcile import REFUSED_AGAIN, Reconciler
 from fastserve.controller.reporting import Reporter
 from fastserve.errors import ClusterError, NotFound, Refused, Unreachable
@@ -108,16 +120,43 @@ class MemoryCluster:
 
 
 class NoRouters:
+    """Nobody answers. Notes who was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
     async def states(self, pods: Sequence[Manifest]) -> dict[str, RouterState]:
+        self.asked = [pod["metadata"]["name"] for pod in pods]
         return {}
 
     async def prototypes(self, pod: Manifest, key: str) -> bytes | None:
         return None
 
 
-def reconciler(cluster: MemoryCluster) -> Reconciler:
+class OneRouter(NoRouters):
+    """A stand-by router that scales the pool, and asks for this many replicas of sport."""
+
+    def __init__(self, replicas: int) -> None:
+        super().__init__()
+        self.replicas = replicas
+
+    async def states(self, pods: Sequence[Manifest]) -> dict[str, RouterState]:
+        await super().states(pods)
+        made = ScalingDecision(
+            member="sport",
+            replicas=self.replicas,
+            reason="Demand",
+            message="9/s",
+            time="2026-11-21T00:00:00Z",
+        )
+        scaling = ScalingState(holder=True, decisions=(made,))
+        state = RouterState(pool="news", instance="uid-door", ready=True, because="", scaling=scaling)
+        return {"uid-door": state}
+
+
+def reconciler(cluster: MemoryCluster, routers: NoRouters | None = None) -> Reconciler:
     reporter = Reporter(cluster, Announcer(cluster, "operator-0"), "cluster.local")
-    return Reconciler(cluster, NoRouters(), reporter, lambda: NOW)  # type: ignore[arg-type]
+    return Reconciler(cluster, routers or NoRouters(), reporter, lambda: NOW)  # type: ignore[arg-type]
 
 
 async def test_a_pool_gets_its_objects_then_its_statuses() -> None:
@@ -193,6 +232,50 @@ async def test_a_deleted_pool_takes_its_members_pods_and_leaves_its_sub_models()
     await reconciler(cluster).reconcile(KEY, SETTINGS)
     assert not [name for kind, name in cluster.objects if kind == DEPLOYMENT and name.startswith("sport-m")]
     assert "PoolNotFound" in str(cluster.objects[SUB_MODEL, "sport"]["status"])
+
+
+def scaled(replicas: int) -> list[tuple[Kind, Manifest]]:
+    """The pool news whose sub-model sport is scaled, with a stand-by router."""
+    objects = news("sport")
+    objects[1][1]["spec"] |= {"autoscaling": {"maxReplicas": 9}, "replicas": replicas}
+    labels = {POOL_LABEL: "news", ROLE_LABEL: "standby"}
+    door = {"metadata": {"name": "door", "namespace": "default", "uid": "uid-door", "labels": labels}}
+    return [*objects, (POD, door)]
+
+
+async def test_after_a_write_of_the_scale_its_decision_is_heard_and_told_in_the_same_look() -> None:
+    cluster, routers = MemoryCluster(scaled(1)), OneRouter(1)
+    await reconciler(cluster, routers).reconcile(KEY, SETTINGS)
+    cluster.objects[SUB_MODEL, "sport"]["spec"]["replicas"] = routers.replicas = 4
+    await reconciler(cluster, routers).reconcile(KEY, SETTINGS)
+    assert routers.asked == ["door"]
+    assert cluster.objects[cluster.deployment_of("sport")]["spec"]["replicas"] == 4
+    status = cluster.objects[SUB_MODEL, "sport"]["status"]
+    assert (status["scaling"]["desiredReplicas"], status["scaling"]["message"]) == (4, "9/s")
+
+
+async def test_the_operator_makes_the_lease_reads_it_and_never_writes_what_is_in_it() -> None:
+    cluster = MemoryCluster(scaled(1))
+    await reconciler(cluster).reconcile(KEY, SETTINGS)
+    lease = cluster.objects[LEASE, "news-p-scaling"]
+    assert "spec" not in lease
+    lease["spec"] = {"holderIdentity": "uid-door"}
+    cluster.writes.clear()
+    del cluster.objects[SUB_MODEL, "sport"]["spec"]["autoscaling"]
+    await reconciler(cluster).reconcile(KEY, SETTINGS)
+    assert [write for write in cluster.writes if "Lease" in write] == ["delete Lease/news-p-scaling"]
+
+
+async def test_a_lease_that_outlives_its_pool_is_left_to_the_garbage_collector() -> None:
+    cluster = MemoryCluster(scaled(1))
+    await reconciler(cluster).reconcile(KEY, SETTINGS)
+    cluster.objects = {(LEASE, "news-p-scaling"): cluster.objects[LEASE, "news-p-scaling"]}
+    assert (await reconciler(cluster).reconcile(KEY, SETTINGS)).gone
+
+
+def test_all_that_is_made_is_watched_but_for_leases() -> None:
+    assert set(WATCHED) == {MODEL_POOL, SUB_MODEL, POD, *CHILD_KINDS} - {LEASE}
+    assert LEASE in CHILD_KINDS
 
 
 def test_every_object_leads_to_its_pool() -> None:

@@ -11,7 +11,8 @@ from fastserve.local.applying import ApplyOptions, apply
 from fastserve.local.documents import AccessFolders, Session
 from fastserve.local.environment import Environment, TritonHome
 from fastserve.local.folders import Folders
-from fastserve.local.launching import Ground, launch
+from fastserve.local.ground import Ground
+from fastserve.local.launching import launch
 from fastserve.local.machine import this_machine
 from fastserve.local.pool_files import read_table, read_wanted, shown_state_key
 from fastserve.local.preparing import engine_home, plans_for, read

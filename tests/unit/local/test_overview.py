@@ -13,6 +13,7 @@ from fastserve.local.documents import (
     PoolPlace,
     ProcessKind,
     RejectedMember,
+    ReplicaCount,
     RouterPlace,
     RunningProcess,
     Session,
@@ -137,3 +138,34 @@ def test_both_versions_and_the_way_between_them_are_told(tmp_path: Path) -> None
 def test_at_rest_nothing_is_told_of_versions(tmp_path: Path) -> None:
     note = ExchangeNote(phase="Rest", because="the stable version is the wanted one")
     assert exchanging(tmp_path, note, state(ready=True, phase="Loaded")).exchange == ""
+
+
+def scaled(count: ReplicaCount, *routers: RouterPlace, told: RouterState | None = None) -> Overview:
+    """A pool whose sub-model sport is scaled, its door ready."""
+    pool = PoolPlace(name="news", routers=(DOOR, *routers), counts={"sport": count})
+    running = Session(pid=1, created=0.0, pools=(pool,), processes=())
+    return overview(running, {"news-door": state(ready=True), "sport-0": told}, {})
+
+
+def test_replicas_are_told_as_ready_and_wanted() -> None:
+    pool = scaled(ReplicaCount(replicas=2), SPORT, told=state(ready=True, phase="Loaded")).pools[0]
+    assert [(one.sub_model, one.ready, one.wanted) for one in pool.replicas] == [("sport", 1, 2)]
+    one = whole(state(ready=True, phase="Loaded")).pools[0].replicas[0]
+    assert (one.sub_model, one.ready, one.wanted) == ("sport", 1, 1)
+
+
+def test_a_sleeper_is_told_and_nobody_waits_for_it() -> None:
+    pool = scaled(ReplicaCount(replicas=0)).pools[0]
+    assert [(row.sub_model, row.phase) for row in pool.members] == [("sport", "Asleep")]
+    assert pool.settled
+    assert not pool.model_copy(update={"ready": False}).settled
+
+
+def test_replicas_that_do_not_fit_are_told_with_why() -> None:
+    count = ReplicaCount(replicas=3, unplaced=2, because="a replica takes 1 GPUs, and 0 are free")
+    pool = scaled(count, SPORT, told=state(ready=True, phase="Loaded")).pools[0]
+    assert [row.phase for row in pool.members] == ["Ready", "Unplaced"]
+    assert pool.members[1].because == (
+        "2 of its 3 replicas do not fit: a replica takes 1 GPUs, and 0 are free"
+    )
+    assert (pool.replicas[0].unplaced, pool.settled) == (2, True)

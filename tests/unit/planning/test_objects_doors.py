@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastserve.api.identity import APPLIED_ANNOTATION
+from fastserve.api.identity import APPLIED_ANNOTATION, scaling_lease_name
 from fastserve.api.objects import Manifest
 from fastserve.api.routes import RouteTable
+from fastserve.api.scaling import ScalingMode, Staff
 from fastserve.planning.objects.member_objects import member_budget, member_service, prototypes_object
 from fastserve.planning.objects.ownership import owned
 from fastserve.planning.objects.pool_objects import (
@@ -19,6 +20,7 @@ from fastserve.planning.objects.pool_objects import (
     role,
     role_binding,
     routes_object,
+    scaling_lease,
     service_account,
     standby_budget,
 )
@@ -147,6 +149,16 @@ def test_no_policy_is_made_where_the_operator_is_told_so() -> None:
     assert network_policy(pool(), NetworkSetting(policies=False)) is None
 
 
+def rights(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {
+        (resource, verb, name)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames") or ["any"]
+    }
+
+
 @pytest.mark.parametrize(
     ("members", "prototypes"),
     [([], []), (["sport", "arts"], ["arts-m-prototypes", "sport-m-prototypes"])],
@@ -154,14 +166,7 @@ def test_no_policy_is_made_where_the_operator_is_told_so() -> None:
 def test_routers_may_read_named_config_maps_and_endpoint_slices_and_nothing_else(
     members: list[str], prototypes: list[str]
 ) -> None:
-    may = {
-        (resource, verb, name)
-        for rule in role(pool(), members)["rules"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames") or ["any"]
-    }
-    assert may == {
+    assert rights(role(pool(), members, {})) == {
         ("configmaps", "list", "news-p-routes"),
         ("configmaps", "watch", "news-p-routes"),
         ("endpointslices", "list", "any"),
@@ -170,13 +175,43 @@ def test_routers_may_read_named_config_maps_and_endpoint_slices_and_nothing_else
     }
 
 
+BUILT_IN, EXTERNAL = Staff(), Staff(mode=ScalingMode.EXTERNAL)
+LEASE_RIGHTS = {("leases", verb, "news-p-scaling") for verb in ("get", "update")}
+
+
+@pytest.mark.parametrize(
+    ("staff", "more"),
+    [
+        ({"sport": EXTERNAL}, LEASE_RIGHTS),
+        (
+            {"world": BUILT_IN, "arts": BUILT_IN, "sport": EXTERNAL},
+            LEASE_RIGHTS
+            | {("submodels/scale", verb, name) for verb in ("get", "update") for name in ("world", "arts")}
+            | {("events", "create", "any")},
+        ),
+    ],
+)
+def test_routers_may_scale_the_members_that_are_theirs_to_scale_and_no_others(
+    staff: dict[str, Staff], more: set[tuple[str, str, str]]
+) -> None:
+    members = ["arts", "sport", "world", "young"]
+    assert rights(role(pool(), members, staff)) - rights(role(pool(), members, {})) == more
+
+
+def test_the_lease_says_whose_it_is_and_nothing_of_who_holds_it() -> None:
+    lease = scaling_lease(pool())
+    assert set(lease) == {"apiVersion", "kind", "metadata"}
+    assert lease["metadata"]["name"] == scaling_lease_name("news")
+    assert lease["metadata"]["labels"]["fastserve.io/pool"] == "news"
+
+
 def test_the_role_is_bound_to_the_account_that_pods_use() -> None:
     account = service_account(pool())["metadata"]["name"]
     binding = role_binding(pool())
     template = standby_template(pool(), SETTINGS)
     assert template["spec"]["serviceAccountName"] == account
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "default"}]
-    assert binding["roleRef"]["name"] == role(pool(), [])["metadata"]["name"]
+    assert binding["roleRef"]["name"] == role(pool(), [], {})["metadata"]["name"]
 
 
 @pytest.mark.parametrize(("replicas", "made"), [(0, False), (1, False), (2, True), (9, True)])

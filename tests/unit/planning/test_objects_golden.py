@@ -12,6 +12,7 @@ from fastserve.api.manifests import parse
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Manifest
 from fastserve.api.routes import RouteTable
+from fastserve.api.scaling import Staff
 from fastserve.api.submodel import SubModel
 from fastserve.planning.objects import member_objects, pool_objects, workloads
 from fastserve.planning.objects.ownership import owned
@@ -23,6 +24,9 @@ SETTINGS = ObjectSettings(
     ImageSet("registry.example/router:1", "registry.example/triton:1", pull_secrets=("registry",)),
     NetworkSetting(prometheus_namespace="monitoring"),
 )
+
+SCALED = {"sport": Staff()}
+"""Whom the pool's routers are to scale."""
 
 
 def written() -> tuple[ModelPool, tuple[SubModel, ...]]:
@@ -56,7 +60,8 @@ def objects_of_pool(pool: ModelPool, members: tuple[str, ...]) -> list[Manifest]
     standby = workloads.standby_workload(pool, standby_template(pool, SETTINGS), 2)
     made = [
         pool_objects.service_account(pool),
-        pool_objects.role(pool, members),
+        pool_objects.role(pool, members, SCALED),
+        pool_objects.scaling_lease(pool),
         pool_objects.role_binding(pool),
         pool_objects.routes_object(pool, empty_table(pool)),
         pool_objects.pool_service(pool),

@@ -25,6 +25,24 @@ def test_every_replica_is_an_instance() -> None:
     assert [member.name for member in made.table.members] == ["a", "b"]
 
 
+def test_replicas_of_a_scaled_sub_model_come_later_and_are_as_fast_however_many_there_are() -> None:
+    scaled = sub_model("a", tensor=2, replicas=9, autoscaling={"maxReplicas": 3})
+    made = plan(pool(), [scaled, sub_model("b")], surroundings("a", "b", on=machine(cpus=15)))
+    assert [instance.name for instance in made.instances] == ["b-0"]
+    members = {member.name: member for member in made.table.members}
+    assert members["a"].staff is not None
+    assert (members["a"].staff.replicas, members["b"].staff) == (3, None)
+    assert members["a"].target.engine.threads_per_rank == 2  # 15 CPUs, 3 x 2 + 1 ranks
+
+
+def test_a_scaled_sub_model_without_a_place_for_one_replica_is_rejected() -> None:
+    scaled = sub_model("a", tensor=2, gpu={}, autoscaling={"minReplicas": 0, "maxReplicas": 3})
+    made = plan(pool(), [scaled], surroundings("a", on=machine(gpus=("0",))))
+    assert made.rejected["a"].reason == "DeviceMissing"
+    made = plan(pool(), [scaled], surroundings("a", on=machine(gpus=("0", "1"))))
+    assert made.rejected == {}
+
+
 def test_a_bad_sub_model_is_rejected_and_its_neighbours_go_on() -> None:
     made = plan(
         pool(),

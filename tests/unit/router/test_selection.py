@@ -152,6 +152,66 @@ def test_one_that_was_named_by_the_caller_says_so() -> None:
     assert reason_of(named, choice, RULES, {"a": "no file"}) == "a was named by the caller"
 
 
+@pytest.mark.parametrize(
+    ("margin", "top_k", "names", "word"),
+    [
+        (0.0, 1, ["a"], "a is nearest (0.600, belief 0.58), sleeps and is woken"),
+        (0.0, 2, ["a", "b"], "sleeps and is woken"),
+        (0.01, 1, ["a"], "sleeps and is woken"),
+        (0.03, 1, ["b"], "b is nearest (0.580, belief 0.35); the policy"),
+        (0.03, 1, ["b"], "; a (0.600) sleeps"),
+        (0.03, 2, ["b", "c"], "; a (0.600) sleeps"),
+    ],
+)
+def test_the_nearest_is_woken_unless_one_that_is_awake_is_near_enough(
+    margin: float, top_k: int, names: list[str], word: str
+) -> None:
+    rules = Rules(top_k, 0.35, Policy.BEST if top_k == 1 else Policy.SIMILARITY, awake_margin=margin)
+    choice = select(ABC, {"a": 0.60, "b": 0.58, "c": 0.51}, frozenset("bc"), rules, frozenset("a"))
+
+    assert list(choice.weights) == names
+    assert word in choice.because
+    because = reason_of(choice.standings[0], choice, rules, {})
+    assert ("asleep" in because) if "a" in names else ("b is awake" in because and "awakeMargin" in because)
+
+
+def test_one_that_is_awake_and_below_the_least_score_is_not_asked_instead() -> None:
+    rules = Rules(1, 0.35, Policy.BEST, awake_margin=0.1)
+    choice = select(ABC, {"a": 0.36, "b": 0.34}, frozenset("b"), rules, frozenset("a"))
+
+    assert list(choice.weights) == ["a"]
+
+
+def test_a_pool_that_sleeps_answers_and_its_fallback_is_woken() -> None:
+    asleep = frozenset(ABC)
+    rules = Rules(1, 0.35, Policy.BEST, "c", 0.1)
+    near = select(ABC, {"a": 0.60, "b": 0.58}, frozenset(), rules, asleep)
+    far = select(ABC, {"a": 0.20, "b": 0.18}, frozenset(), rules, asleep)
+
+    assert (near.outcome, list(near.weights)) == (Outcome.SELECTED, ["a"])
+    assert (far.outcome, list(far.weights)) == (Outcome.FALLBACK, ["c"])
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-1, 1), min_size=1),
+    st.frozensets(st.sampled_from("abcdefgh")),
+    st.frozensets(st.sampled_from("abcdefgh")),
+    st.sampled_from([0.0, 0.05, 0.5]),
+)
+def test_no_sleeper_is_woken_where_one_that_is_awake_is_near_enough(
+    similarities: dict[str, float], ready: frozenset[str], asleep: frozenset[str], margin: float
+) -> None:
+    rules = Rules(3, 0.35, Policy.SIMILARITY, awake_margin=margin)
+    choice = select(tuple("abcdefgh"), similarities, ready, rules, asleep - ready)
+
+    able = {name for name in ready | asleep if similarities.get(name, -1.0) >= 0.35}
+    assert (choice.outcome is Outcome.SELECTED) == bool(able)
+    assert set(choice.weights) <= able
+    awake = max((similarities[name] for name in able & ready), default=-1.0)
+    for name in choice.weights.keys() - ready:
+        assert margin == 0.0 or awake < similarities[name] - margin
+
+
 @given(
     st.dictionaries(st.sampled_from("abcdefgh"), st.floats(-1, 1), min_size=1),
     st.frozensets(st.sampled_from("abcdefgh")),

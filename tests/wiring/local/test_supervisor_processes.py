@@ -99,6 +99,28 @@ async def test_shared_memory_that_a_killed_process_leaves_is_removed(tmp_path: P
     assert not region.exists()
 
 
+async def test_one_more_process_is_kept_running_and_ended_for_good(tmp_path: Path) -> None:
+    supervisor = Supervisor(launch(spec(tmp_path)), os.environ, lambda _: None)
+
+    async def check() -> None:
+        supervisor.start(spec(tmp_path).model_copy(update={"name": "two"}))
+        await until(lambda: len(supervisor.processes()) == 2 and supervisor.processes()[1].pid is not None)
+        pid = supervisor.processes()[1].pid
+        assert pid is not None
+        await supervisor.end("two")
+        assert [one.name for one in supervisor.processes()] == ["one"]
+        assert not psutil.pid_exists(pid)
+
+    await running(supervisor, check)
+
+
+async def test_while_everything_ends_nothing_is_started(tmp_path: Path) -> None:
+    supervisor = Supervisor(launch(spec(tmp_path)), os.environ, lambda _: None)
+    await running(supervisor, lambda: None)
+    supervisor.start(spec(tmp_path).model_copy(update={"name": "two"}))
+    assert [one.name for one in supervisor.processes()] == ["one"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL])
 def test_when_the_supervisor_is_killed_its_processes_end_too(tmp_path: Path, number: signal.Signals) -> None:
     launch_file = tmp_path / "launch.json"

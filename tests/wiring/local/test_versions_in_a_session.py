@@ -16,10 +16,12 @@ from fastserve.local.documents import Session
 from fastserve.local.environment import Environment, TritonHome
 from fastserve.local.exchanging import PoolExchanges, exchange_versions
 from fastserve.local.folders import Folders
-from fastserve.local.launching import Ground, launch
+from fastserve.local.ground import Ground
+from fastserve.local.launching import launch
 from fastserve.local.machine import this_machine
 from fastserve.local.pool_files import TABLE, read_exchanges, read_table, read_wanted
 from fastserve.local.preparing import engine_home, plans_for, read
+from fastserve.local.roster import Roster
 from pretend_versions import PretendRouter
 
 POOL = """\
@@ -123,7 +125,7 @@ def answering(home: Home, router: PretendRouter):  # type: ignore[no-untyped-def
 
 async def run(home: Home, replicas: list[PretendRouter], looks: int) -> float:
     """So many looks, a second apart, the routers doing what the table says in between."""
-    exchanges, wait = PoolExchanges(home.session.pools[0], home.now), 0.0
+    exchanges, wait = PoolExchanges(Roster(home.session.pools[0]), home.now), 0.0
     for _ in range(looks):
         wait = await exchanges.look()
         for router in replicas:
@@ -188,7 +190,7 @@ async def test_a_refused_version_is_tried_again_when_the_files_say_something_new
 
 async def test_the_loop_wakes_when_something_is_applied(home: Home) -> None:
     async with routers(home):
-        loop = asyncio.create_task(exchange_versions(home.session.pools))
+        loop = asyncio.create_task(exchange_versions([Roster(home.session.pools[0])]))
         try:
             home.write(version="b")
             home.apply()
@@ -239,7 +241,7 @@ async def test_what_was_applied_is_taken_over_although_a_look_failed(
     monkeypatch.setattr("fastserve.local.exchanging.read_table", reading)
     async with routers(home) as replicas:
         await run(home, replicas, 3)
-        loop = asyncio.create_task(exchange_versions(home.session.pools))
+        loop = asyncio.create_task(exchange_versions([Roster(home.session.pools[0])]))
         try:
             await asyncio.sleep(1.2)  # it is at rest: only a changed file wakes it
             home.write(version="b")
@@ -255,7 +257,7 @@ async def test_what_was_applied_is_taken_over_although_a_look_failed(
 async def test_a_router_that_was_not_heard_once_is_still_taken_to_answer(home: Home) -> None:
     """A machine at its limits makes routers miss a second; that takes no request from anybody."""
     async with routers(home) as replicas:
-        exchanges = PoolExchanges(home.session.pools[0], home.now)
+        exchanges = PoolExchanges(Roster(home.session.pools[0]), home.now)
         assert [one.ready for one in (await exchanges.hear())["sport"]] == [True, True]
         replicas[0].mute = True
         heard = (await exchanges.hear())["sport"]
@@ -263,3 +265,14 @@ async def test_a_router_that_was_not_heard_once_is_still_taken_to_answer(home: H
         home.seconds += 60
         heard = (await exchanges.hear())["sport"]
         assert [one.ready for one in heard] == [False, True]
+
+
+async def test_routers_that_come_and_go_are_heard_as_long_as_they_are_there(home: Home) -> None:
+    async with routers(home):
+        roster = Roster(home.session.pools[0])
+        exchanges = PoolExchanges(roster, home.now)
+        door, *others = roster.place.routers
+        for there in (others, others[:1], [], others):
+            roster.place = roster.place.model_copy(update={"routers": (door, *there)})
+            heard = await exchanges.hear()
+            assert [one.ready for one in heard.get("sport", ())] == [True] * len(there)

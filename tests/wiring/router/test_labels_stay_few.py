@@ -10,7 +10,9 @@ from wiring.router.router_world import world
 ALLOWED = {
     "code": {str(code) for code in (200, *STATUS.values())},
     "reason": {"", *STATUS},
-    "submodel": {"banking"},
+    "submodel": {"banking", ""},
+    "pool": {"assistant"},
+    "router": {"banking", "door"},
     "decision": {"Selected", "Fallback", "Direct"},
     "priority": {"interactive", "batch"},
     "state": {"asked", "unasked"},

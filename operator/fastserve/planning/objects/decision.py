@@ -45,9 +45,10 @@ class ObjectPlan:
     wanted, by sub-model; `recheck_after` is seconds until the next look where no event will tell.
 
     `table_digest` is what routers say that have the `table`, `alike_digest` what they say until they read it,
-    where it differs from the one before in nothing but versions. `exchanges` are the decisions on these, by
-    sub-model. `kept` are rejected sub-models whose running revision stays as it is, with the
-    target that it has in the table. `foreign` are wanted names that were seen to be taken by others. With
+    where it differs from the one before in nothing but versions and replicas, and `just_replaced` what those
+    say that have a table of that kind from before. `exchanges` are the decisions on versions, by sub-model.
+    `kept` are rejected sub-models whose running revision stays as it is, with the target that it has in the
+    table. `foreign` are wanted names that were seen to be taken by others. With
     `pool_rejection` nothing is applied and nothing changes for those that run, but that what is suspended
     ends."""
 
@@ -58,6 +59,7 @@ class ObjectPlan:
     table: RouteTable | None = None
     table_digest: str = ""
     alike_digest: str = ""
+    just_replaced: tuple[str, ...] = ()
     revisions: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     exchanges: Mapping[str, Decision] = field(default_factory=dict)
@@ -69,8 +71,10 @@ class ObjectPlan:
 
     def is_read_by(self, state: RouterState) -> bool:
         """Whether a router that says this knows all that a door needs of the wanted table: which version is
-        on its way concerns nobody but the sub-model's own replicas."""
-        return state.table_digest != "" and state.table_digest in (self.table_digest, self.alike_digest)
+        on its way concerns nobody but the sub-model's own replicas, and how many of these there are to be is
+        heard soon enough."""
+        enough = (self.table_digest, self.alike_digest, *self.just_replaced)
+        return state.table_digest != "" and state.table_digest in enough
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ def exchanges(
             useless=useless,
         )
         decision = next_member(before.get(name), asked, heard, now)
-        found[name] = Beginning(before.get(name), decision, max(asked.replicas, len(heard)))
+        staff = wanted[name].staff
+        most = staff.most if staff is not None else asked.replicas
+        found[name] = Beginning(before.get(name), decision, max(most, len(heard)))
     return fitted(found, [member for name, member in before.items() if name not in accepted])
 
 

@@ -8,8 +8,8 @@ from fastserve.api.meta import Condition
 from fastserve.api.modelpool import ModelPoolStatus
 from fastserve.api.submodel import SubModelStatus
 from fastserve.planning.objects.conditions import find, with_pod
-from fastserve.planning.objects.judging import UNDER_WAY
-from fastserve.planning.objects.verdicts import VERSION_REFUSED
+from fastserve.planning.objects.judging import UNDER_WAY, WAKING
+from fastserve.planning.objects.verdicts import SCALING_UP, VERSION_REFUSED
 from fastserve.planning.versions.words import Phase
 
 STARTED = (Phase.HOT_SWAP, Phase.CANARY)
@@ -66,6 +66,10 @@ def _of_condition(was: Condition | None, now: Condition) -> Iterator[Happening]:
             yield Happening("Normal", "Ready", "Serve", note)
         case "Ready", "False" if now.reason == VERSION_REFUSED:
             yield Happening("Warning", "HotSwapRefused", "Swap", note)
+        case "Ready", "False" if now.reason == WAKING:
+            yield Happening("Normal", now.reason, "Scale", note)
+        case "MetricsAvailable", "False":
+            yield Happening("Warning", now.reason, "Scale", note)
         case "Ready", "False" if was is not None and was.status == "True":
             yield Happening("Warning", "NotReady", "Serve", f"{now.reason}: {note}")
         case "PlacementReady", "False" if now.reason == "Unschedulable":
@@ -133,7 +137,7 @@ def _refused(status: SubModelStatus) -> bool:
 
 def _at_rest(status: SubModelStatus) -> bool:
     progressing = find(status.conditions, "Progressing")
-    return progressing is not None and progressing.reason == "UpToDate"
+    return progressing is not None and progressing.reason in ("UpToDate", SCALING_UP)
 
 
 def _of_versions(before: SubModelStatus | None, after: SubModelStatus) -> Iterator[Happening]:

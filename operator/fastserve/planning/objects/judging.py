@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastserve.api.meta import LoadProgress
+from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import DEPLOYMENT, Manifest
 from fastserve.api.routes import Refused, Target
-from fastserve.api.submodel import SubModelStatus
+from fastserve.api.scaling import ScalingState, Staff
+from fastserve.api.submodel import SubModel, SubModelStatus
+from fastserve.planning.moments import Moment, seconds_between
 from fastserve.planning.objects.children import deployments_of
-from fastserve.planning.objects.conditions import shortened
+from fastserve.planning.objects.conditions import find, shortened
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
+from fastserve.planning.objects.drift import applied_at
 from fastserve.planning.objects.failures import (
     FOREIGN_OBJECT,
     HOPELESS,
@@ -23,14 +27,19 @@ from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.pod_views import PodView, ended_pods, member_pods
 from fastserve.planning.objects.reading import read_status
-from fastserve.planning.objects.wanting import replicas_of, suspended
+from fastserve.planning.objects.wanting import replicas_of, running, suspended
 from fastserve.planning.plan import Rejection
+from fastserve.planning.staffing import staff_of
 from fastserve.planning.versions.deciding import refusal_of
 from fastserve.planning.versions.words import Decision, Phase
 
 POD_TEMPLATE = "spec.podTemplate"
 UNDER_WAY = (Phase.HOT_SWAP, Phase.CANARY, Phase.RETURNING, Phase.PAUSED, Phase.WAITING)
 """Phases of an exchange that something, or somebody, still has to end."""
+SCALED_TO_ZERO, NOT_PROVED, WAKING = "ScaledToZero", "NotProved", "Waking"
+"""Reasons of a sub-model at zero, and of one that comes back from there."""
+WAKING_SECONDS = 600.0
+"""Who takes longer to wake is in trouble, whatever the trouble."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Member:
     """One sub-model. `replicas` are those that are to run now; `revision` is empty and `target` None where
     nothing is wanted of it. `exchange` is the decision on its versions, None where there was none to be made,
     and `may_be_away` how many replicas may exchange at once. `pods` are all that have not ended, `troubles`
-    sorted, the most telling first; `unwritten` tells that the API server did not take all of its objects."""
+    sorted, the most telling first; `unwritten` tells that the API server did not take all of its objects.
+    `autoscaled` where its spec asks for it, `staff` where it is scaled now, `scaling` what the router says
+    that scales the pool; `late` where its Deployment was told long ago to run pods."""
 
     name: str
     generation: int
@@ -54,6 +65,10 @@ class Member:
     troubles: tuple[Trouble, ...]
     deployment: Manifest | None
     unwritten: bool
+    autoscaled: bool = False
+    staff: Staff | None = None
+    scaling: ScalingState | None = None
+    late: bool = False
 
     @property
     def current(self) -> tuple[PodView, ...]:
@@ -101,10 +116,28 @@ class Member:
         if self.refusal is not None:
             return False
         if self.replicas == 0:
-            return self.was_proved and not self.staying
+            return self.was_proved and (self.staff is not None or not self.staying)
         if self.exchanging is not None:
             return self._goes_on
+        return self.complete or self._enough
+
+    @property
+    def complete(self) -> bool:
+        """Whether all replicas that are wanted are there, and no others, and each is proved."""
         return len(self.proved) >= self.replicas and len(self.current) == self.replicas and not self.old
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it rests at zero, and a request would wake it."""
+        return self.ready and self.replicas == 0 and self.staff is not None
+
+    @property
+    def waking(self) -> bool:
+        """Whether it comes back from zero, and no replica answered yet; where that takes all too long, it is
+        no different from others that do not come."""
+        before = find(self.before.conditions, "Ready") if self.before is not None else None
+        from_zero = before is not None and before.reason in (SCALED_TO_ZERO, NOT_PROVED, WAKING)
+        return self.staff is not None and self.replicas > 0 and from_zero and not (self.proved or self.late)
 
     @property
     def exchanging(self) -> Decision | None:
@@ -123,8 +156,21 @@ class Member:
     def _goes_on(self) -> bool:
         """Whether its replicas answer, with one version or the other, but for those that exchange."""
         answering = sum(pod.ready for pod in self.current)
+        if self.staff is not None:
+            return answering >= max(1, self._least - self.may_be_away) and not self.old
         enough = answering >= max(1, self.replicas - self.may_be_away)
         return enough and len(self.current) == self.replicas and not self.old
+
+    @property
+    def _enough(self) -> bool:
+        """Whether, of one that is scaled, as many replicas are proved as its user wants at the least, while
+        others come or go and nothing is wrong."""
+        scaled = self.staff is not None and self.trouble is None
+        return scaled and len(self.proved) >= self._least and not self.old
+
+    @property
+    def _least(self) -> int:
+        return max(1, min(self.staff.least, self.replicas)) if self.staff is not None else self.replicas
 
     @property
     def hopeless_write(self) -> Trouble | None:
@@ -154,7 +200,9 @@ class Member:
         return pod.answers_with(self.target.digest)
 
 
-def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]) -> Member:
+def judge(
+    name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure], now: Moment
+) -> Member:
     """Everything about one sub-model that names the pool and is not being deleted."""
     manifest, sub_model = observed.sub_model_manifests[name], observed.sub_models.get(name)
     pool = observed.pool
@@ -180,7 +228,24 @@ def judge(name: str, observed: Observed, plan: ObjectPlan, failures: Sequence[Wr
         troubles=_troubles(_relevant(pods, revision), ended_pods(observed, name), live, refused),
         deployment=live,
         unwritten=bool(refused),
+        autoscaled=(manifest.get("spec") or {}).get("autoscaling") is not None,
+        staff=_staff(pool, sub_model),
+        scaling=observed.scaling,
+        late=_late(live, now),
     )
+
+
+def _late(deployment: Manifest | None, now: Moment) -> bool:
+    """Whether it was told so long ago to run pods."""
+    if deployment is None or not deployment.get("spec", {}).get("replicas"):
+        return False
+    return seconds_between(applied_at(deployment), now) > WAKING_SECONDS
+
+
+def _staff(pool: ModelPool | None, sub_model: SubModel | None) -> Staff | None:
+    if pool is None or sub_model is None or not running(pool, sub_model):
+        return None
+    return staff_of(sub_model, sub_model.spec.replicas)
 
 
 def _digests(target: Target | None, exchange: Decision | None) -> frozenset[str]:
@@ -210,11 +275,11 @@ def _up_to_date(pod: PodView, digests: frozenset[str]) -> PodView:
 
 
 def judge_all(
-    observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure] = ()
+    observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure], now: Moment
 ) -> Mapping[str, Member]:
     """Every sub-model that names the pool and is not being deleted, by name."""
     names = sorted({*observed.sub_models, *observed.unreadable})
-    return {name: judge(name, observed, plan, failures) for name in names}
+    return {name: judge(name, observed, plan, failures, now) for name in names}
 
 
 def template_rejection(refused: Sequence[WriteFailure]) -> Rejection | None:

@@ -40,11 +40,12 @@ def member_service(pool: ModelPool, sub_model: SubModel) -> Manifest:
 
 
 def member_budget(pool: ModelPool, sub_model: SubModel) -> Manifest | None:
-    """The sub-model's PodDisruptionBudget, over all of its revisions."""
+    """The sub-model's PodDisruptionBudget, over all of its revisions; scaling leaves it as it is."""
     name = sub_model.metadata.name
     selector = naming.member_selector(pool.metadata.name, name)
     metadata = _metadata(pool, sub_model, naming.service_of_member(name))
-    return budget(metadata, selector, sub_model.spec.replicas)
+    scaling = sub_model.spec.autoscaling
+    return budget(metadata, selector, scaling.max_replicas if scaling else sub_model.spec.replicas)
 
 
 def prototypes_object(pool: ModelPool, sub_model: SubModel, key: str, rows: bytes) -> Manifest:

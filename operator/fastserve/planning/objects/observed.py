@@ -7,6 +7,7 @@ from functools import cached_property
 from fastserve.api.identity import SUBMODEL_LABEL
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Kind, Manifest, ObjectKey
+from fastserve.api.scaling import ScalingState
 from fastserve.api.state import RouterState
 from fastserve.api.submodel import SubModel
 from fastserve.errors import InvalidSpec
@@ -67,6 +68,17 @@ class Observed:
             name = (pod["metadata"].get("labels") or {}).get(SUBMODEL_LABEL, "")
             found.setdefault(name, []).append(pod)
         return found
+
+    @cached_property
+    def scaling(self) -> ScalingState | None:
+        """What the router says that holds the pool's Lease; of several, as while one takes over from another,
+        the one that decided last. None where none was heard."""
+        told = [
+            (max((one.time for one in state.scaling.decisions), default=""), uid, state.scaling)
+            for uid, state in self.states.items()
+            if state.scaling is not None and state.scaling.holder
+        ]
+        return max(told, key=lambda one: one[:2])[2] if told else None
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         return self.children.get(kind, {}).get(name)

@@ -12,10 +12,11 @@ All of it is a function of what was observed, so that looking again at the same 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fastserve.api.identity import digest_of
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import Manifest
-from fastserve.api.routes import Member, RouteTable
+from fastserve.api.routes import Member
+from fastserve.api.scaling import Staff
+from fastserve.api.submodel import SubModel
 from fastserve.errors import InvalidSpec
 from fastserve.planning.facts import EngineHome
 from fastserve.planning.moments import Moment
@@ -23,17 +24,20 @@ from fastserve.planning.objects import pod_paths
 from fastserve.planning.objects.children import deployments_of, table_of
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.differences import applies, deletes, foreign, stops
+from fastserve.planning.objects.earlier_tables import alike, just_replaced, table_digest
 from fastserve.planning.objects.exchanging import exchanges
 from fastserve.planning.objects.membership import Membership, check_fallback, membership, without_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
+from fastserve.planning.objects.pod_views import member_pods
 from fastserve.planning.objects.rechecking import recheck_after
 from fastserve.planning.objects.settings import ObjectSettings
 from fastserve.planning.objects.template import member_revision, standby_revision
-from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, suspended
+from fastserve.planning.objects.wanting import Wish, member_wish, pool_wish, running, suspended
 from fastserve.planning.plan import Rejection
 from fastserve.planning.routes import EngineSetting, check_size, member_of, route_table
-from fastserve.planning.versions.fitting import remembering_less, without_versions
+from fastserve.planning.staffing import staff_of
+from fastserve.planning.versions.fitting import remembering_less
 from fastserve.planning.versions.words import Decision
 
 CLUSTER_ENGINE = EngineSetting(EngineHome(pod_paths.ENGINE_PYTHON, pod_paths.STUB_PATHS), 1)
@@ -99,7 +103,10 @@ class _Members:
 
 def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, now: Moment) -> ObjectPlan:
     judged = membership(observed, pool)
-    wanted = {name: member_of(one, pool.spec.task, CLUSTER_ENGINE) for name, one in judged.accepted.items()}
+    wanted = {
+        name: member_of(one, pool.spec.task, CLUSTER_ENGINE, _staff(observed, pool, one.sub_model))
+        for name, one in judged.accepted.items()
+    }
     decided = exchanges(observed, judged.accepted, wanted, now)
     members = _Members(judged, wanted, decided, _kept(observed, judged))
     known = _known(pool, members)
@@ -115,16 +122,20 @@ def _with_pool(observed: Observed, pool: ModelPool, settings: ObjectSettings, no
     carried = replace(
         known,
         table=table,
-        table_digest=digest_of(table.model_dump(mode="json")),
-        alike_digest=_alike(table_of(observed), table),
+        table_digest=table_digest(table),
+        alike_digest=alike(observed, table),
+        just_replaced=just_replaced(observed, table, now),
     )
     return _written(observed, carried, settings, now)
 
 
-def _alike(live: RouteTable | None, table: RouteTable) -> str:
-    """Digest of the table that routers have, where it says the same of everything but versions."""
-    same = live is not None and without_versions(live) == without_versions(table)
-    return digest_of(live.model_dump(mode="json")) if live is not None and same else ""
+def _staff(observed: Observed, pool: ModelPool, sub_model: SubModel) -> Staff | None:
+    """How many replicas it has and may have; None where it is not scaled, or not now."""
+    if not running(pool, sub_model):
+        return None
+    pods = member_pods(observed, sub_model.metadata.name)
+    unplaced = sum(pod.unplaced for pod in pods if not pod.leaving)
+    return staff_of(sub_model, sub_model.spec.replicas, unplaced)
 
 
 def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
@@ -146,7 +157,7 @@ def _kept(observed: Observed, judged: Membership) -> dict[str, Member]:
     """Rejected sub-models that run, or would: their members in the table that routers have."""
     table = table_of(observed)
     return {
-        member.name: member
+        member.name: member.model_copy(update={"staff": None}) if suspended(observed, member.name) else member
         for member in (table.members if table else ())
         if member.name in judged.rejected
         and (

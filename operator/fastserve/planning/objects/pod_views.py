@@ -71,6 +71,13 @@ class PodView:
         return f"{words.rstrip('.')}. The GPU is to have {asked}" if asked else words
 
     @property
+    def unplaced(self) -> bool:
+        """Whether the scheduler tried to find a node for it, and there is none."""
+        condition = self.condition("PodScheduled")
+        tried = condition.get("status") == "False" and condition.get("reason") == "Unschedulable"
+        return tried and not self.node
+
+    @property
     def containers(self) -> tuple[Mapping[str, Any], ...]:
         """Statuses of its containers, the sidecar first."""
         status = self._status

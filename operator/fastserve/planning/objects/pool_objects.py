@@ -1,20 +1,24 @@
 """The objects of one pool, but for its stand-by workloads (workloads.py). Each is a whole manifest without an
 owner; ownership.py adds that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from fastserve.api.identity import POOL_LABEL, SERVICE_PORT
+from fastserve.api.identity import GROUP, POOL_LABEL, SERVICE_PORT, scaling_lease_name
 from fastserve.api.modelpool import ModelPool
 from fastserve.api.objects import (
     CONFIG_MAP,
+    EVENT,
+    LEASE,
     ROLE,
     ROLE_BINDING,
     SERVICE,
     SERVICE_ACCOUNT,
+    SUB_MODEL,
     Kind,
     Manifest,
 )
 from fastserve.api.routes import RouteTable
+from fastserve.api.scaling import ScalingMode, Staff
 from fastserve.planning.objects import naming
 from fastserve.planning.objects.containers import DATA_PORT_NAME
 from fastserve.planning.objects.policies import budget, router_policy
@@ -22,6 +26,8 @@ from fastserve.planning.objects.settings import NetworkSetting
 
 ROUTES_ENTRY = "routes.json"
 """Entry of the routes ConfigMap."""
+EARLIER_ANNOTATION = "fastserve.io/earlier-tables"
+"""On the routes ConfigMap: digests of route tables, the newest last (earlier_tables.py)."""
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -33,9 +39,10 @@ def service_account(pool: ModelPool) -> Manifest:
     }
 
 
-def role(pool: ModelPool, members: Sequence[str]) -> Manifest:
+def role(pool: ModelPool, members: Sequence[str], staff: Mapping[str, Staff]) -> Manifest:
     """What routers may read: the route table and the prototypes of `members`, by name, and where the others
-    are. EndpointSlices have no names that could be known beforehand."""
+    are. EndpointSlices have no names that could be known beforehand. With `staff`, which is that of scaled
+    members by name, also what scaling takes."""
     routes = naming.routes_of_pool(pool.metadata.name)
     prototypes = [naming.prototypes_of_member(member) for member in sorted(members)]
     rules = [
@@ -52,8 +59,41 @@ def role(pool: ModelPool, members: Sequence[str]) -> Manifest:
                 "resources": ["endpointslices"],
                 "verbs": ["list", "watch"],
             },
+            *_scaling_rules(pool, staff),
         ],
     }
+
+
+def _scaling_rules(pool: ModelPool, staff: Mapping[str, Staff]) -> list[Manifest]:
+    """Hold the Lease; and where the routers are to scale, write `/scale` of those members and tell of it."""
+    if not staff:
+        return []
+    lease = {
+        "apiGroups": [LEASE.api_version.partition("/")[0]],
+        "resources": [LEASE.plural],
+        "resourceNames": [scaling_lease_name(pool.metadata.name)],
+        "verbs": ["get", "update"],
+    }
+    built_in = sorted(name for name, one in staff.items() if one.mode is ScalingMode.BUILTIN)
+    if not built_in:
+        return [lease]
+    scale = {
+        "apiGroups": [GROUP],
+        "resources": [f"{SUB_MODEL.plural}/scale"],
+        "resourceNames": built_in,
+        "verbs": ["get", "update"],
+    }
+    events = {
+        "apiGroups": [EVENT.api_version.partition("/")[0]],
+        "resources": [EVENT.plural],
+        "verbs": ["create"],
+    }
+    return [lease, scale, events]
+
+
+def scaling_lease(pool: ModelPool) -> Manifest:
+    """The Lease whose holder scales. Its spec is the routers' own, and never applied."""
+    return _head(LEASE, pool, scaling_lease_name(pool.metadata.name))
 
 
 def role_binding(pool: ModelPool) -> Manifest:
@@ -67,10 +107,14 @@ def role_binding(pool: ModelPool) -> Manifest:
     }
 
 
-def routes_object(pool: ModelPool, table: RouteTable) -> Manifest:
-    """The ConfigMap that carries the route table to every router of the pool."""
+def routes_object(pool: ModelPool, table: RouteTable, earlier: Sequence[str] = ()) -> Manifest:
+    """The ConfigMap that carries the route table to every router of the pool; `earlier` are digests of tables
+    that say the same to a door."""
+    head = _head(CONFIG_MAP, pool, naming.routes_of_pool(pool.metadata.name))
+    if earlier:
+        head["metadata"]["annotations"] = {EARLIER_ANNOTATION: ",".join(earlier)}
     return {
-        **_head(CONFIG_MAP, pool, naming.routes_of_pool(pool.metadata.name)),
+        **head,
         "data": {ROUTES_ENTRY: table.model_dump_json(by_alias=True)},
     }
 

@@ -19,7 +19,7 @@ from fastserve.planning.objects.conditions import (
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.door import Door, door_of, why_not_informed, why_not_open
 from fastserve.planning.objects.failures import HOPELESS, INVALID_POD_TEMPLATE, Trouble, last_failure
-from fastserve.planning.objects.judging import Member, judge_all, write_troubles
+from fastserve.planning.objects.judging import WAKING, Member, judge_all, write_troubles
 from fastserve.planning.objects.naming import service_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.pool_objects import scheme_of
@@ -52,8 +52,9 @@ class _Pool:
 
     @property
     def anybody(self) -> bool:
-        """Whether any sub-model takes requests: without one, no stand-by router calls itself ready."""
-        return any(member.answering for member in self.members.values())
+        """Whether any sub-model takes requests, or would wake for one: without, no stand-by router calls
+        itself ready."""
+        return any(member.answering or member.asleep for member in self.members.values())
 
     @property
     def refused(self) -> list[str]:
@@ -66,7 +67,13 @@ class _Pool:
 
     @property
     def waiting(self) -> list[str]:
-        return [name for name in self.accepted if not self.verdicts[name].ready]
+        """Sub-models that are not ready; not those that only come back from zero."""
+        return [
+            name
+            for name in self.accepted
+            if not self.verdicts[name].ready
+            and not (self.verdicts[name].reason == WAKING and self.members[name].was_proved)
+        ]
 
 
 def pool_status(
@@ -81,7 +88,7 @@ def pool_status(
     manifest = observed.pool_manifest or {"metadata": {}}
     before = read_status(manifest, ModelPoolStatus) or ModelPoolStatus()
     generation = int(manifest["metadata"].get("generation", 0))
-    pool = _pool(observed, plan, failures)
+    pool = _pool(observed, plan, failures, now)
     why = _verdict(pool)
     ready = sum(one.ready for one in pool.verdicts.values())
     host = f"{service_of_pool(observed.key.name)}.{observed.key.namespace}.svc.{cluster_domain}"
@@ -95,9 +102,9 @@ def pool_status(
     )
 
 
-def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure]) -> _Pool:
+def _pool(observed: Observed, plan: ObjectPlan, failures: Sequence[WriteFailure], now: Moment) -> _Pool:
     own = [one for one in (*plan.foreign, *failures) if not one.sub_model]
-    members = judge_all(observed, plan, failures)
+    members = judge_all(observed, plan, failures, now)
     rejection = plan.pool_rejection or _template_rejection(own)
     spec = observed.pool.spec if observed.pool else None
     door = door_of(observed, plan, own)
@@ -187,9 +194,17 @@ def _statements(pool: _Pool, why: Verdict) -> Iterator[Statement]:
 
 def _available(pool: _Pool) -> Statement:
     answering = [name for name, member in pool.members.items() if member.answering]
+    sleeping = [
+        name
+        for name, member in pool.members.items()
+        if name not in answering and (member.asleep or (member.waking and member.was_proved))
+    ]
     doors = any(pod.ready for pod in pool.door.pods) or answering
-    if doors and len(answering) >= pool.least:
-        return Statement("Available", True, "Answering", "enough sub-models take requests")
+    if doors and len(answering) + len(sleeping) >= pool.least:
+        message = "enough sub-models take requests"
+        if len(answering) < pool.least:
+            message += f", or wake for them: {listed(sleeping)}"
+        return Statement("Available", True, "Answering", message)
     message = f"{len(answering)} sub-models take requests; combination.minMembers is {pool.least}"
     return Statement("Available", False, "TooFewMembers", message)
 

@@ -16,6 +16,8 @@ from fastserve.planning.objects.naming import routes_of_pool
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.objects.reading import read_status
+from fastserve.planning.objects.scaled import has_news
+from fastserve.planning.objects.verdicts import scaling_up
 from fastserve.planning.versions.words import Decision, Phase
 
 STEPS = ((30.0, 1.0), (120.0, 5.0), (600.0, 15.0))
@@ -28,6 +30,8 @@ a long canary."""
 LOADING_AT_MOST = 3.0
 """While a router loads, its next word is never heard later than this: what it knows is to stand in the status
 within five seconds, and a look takes its time too."""
+DECISION = 3.0
+"""A decision that was heard and is not in the spec yet: when it should be."""
 STARTING = 60.0
 """A container that runs for less than so many seconds and was not heard may still be about to speak."""
 
@@ -36,9 +40,10 @@ def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | 
     """Seconds until the next look, None where all is at rest."""
     if observed.pool is None:
         return None
-    members = judge_all(observed, plan).values()
+    members = judge_all(observed, plan, (), now).values()
     halted = plan.pool_rejection is not None
     waits = [_member_wait(member, now, halted=halted) for member in members]
+    waits += [DECISION for member in members if has_news(member)]
     waits.append(_table_wait(observed, now))
     if plan.foreign:
         waits.append(SLOWEST)
@@ -64,9 +69,10 @@ def _member_wait(member: Member, now: Moment, *, halted: bool) -> float | None:
         return _exchange_wait(member.exchanging, now)
     if member.refusal is not None and len(member.answering) == len(member.staying):
         return None
-    if member.ready or member.suspended or (member.replicas == 0 and not member.staying):
+    scaled_up = scaling_up(member)
+    if (member.ready and not scaled_up) or member.suspended or (member.replicas == 0 and not member.staying):
         return None
-    wait = _patience(_since(member), now)
+    wait = SLOWEST if scaled_up else _patience(_since(member), now)
     speaking = any(_has_more_to_say(pod, now) for pod in member.current if pod not in member.proved)
     return min(wait, LOADING_AT_MOST) if speaking else wait
 
@@ -107,7 +113,7 @@ def _patience(since: str, now: Moment) -> float:
 
 def _door_wait(observed: Observed, plan: ObjectPlan, members: Iterable[Member], now: Moment) -> float | None:
     door = door_of(observed, plan)
-    anybody = any(member.answering for member in members)
+    anybody = any(member.answering or member.asleep for member in members)
     if door.wanted == 0 or plan.pool_rejection is not None or (door.open if anybody else door.informed):
         return None
     before = read_status(observed.pool_manifest, ModelPoolStatus)

@@ -16,7 +16,8 @@ from fastserve.planning.objects.naming import member_selector
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.placements import placements
 from fastserve.planning.objects.pool_status import pool_status
-from fastserve.planning.objects.verdicts import Verdict, progress, verdict
+from fastserve.planning.objects.scaled import metrics_available, scaling_status
+from fastserve.planning.objects.verdicts import SCALING_UP, Verdict, progress, scaling_up, verdict
 
 __all__ = ["Happening", "events", "pool_status", "sub_model_status"]
 
@@ -26,7 +27,7 @@ def sub_model_status(
 ) -> SubModelStatus:
     """The status of the SubModel `name`, which must be in ``sub_models`` or ``unreadable``; `failures` are
     the writes of this look that the API server did not take."""
-    member = judge(name, observed, plan, failures)
+    member = judge(name, observed, plan, failures, now)
     why = verdict(member, plan.pool_rejection)
     before = member.before or SubModelStatus()
     edition = Edition(before.conditions, member.generation, now)
@@ -45,6 +46,7 @@ def sub_model_status(
         target_version=_target_version(member),
         placement=placed,
         load=progress(member),
+        scaling=scaling_status(member),
         last_failure=failure_of(member, why, now),
     )
 
@@ -85,6 +87,7 @@ def _statements(member: Member, why: Verdict, pool: str) -> Iterator[Statement]:
     yield _progressing(member, why)
     yield _accepted(member, pool)
     yield _placement_ready(member)
+    yield from metrics_available(member)
     if why.under_way:
         yield Statement("Reconciling", True, why.reason, why.message)
     elif member.exchanging is not None and why.ready:
@@ -111,6 +114,8 @@ def _progressing(member: Member, why: Verdict) -> Statement:
         return Statement("Progressing", True, why.reason, why.message)
     if member.exchanging is not None and why.ready:
         return Statement("Progressing", True, member.exchanging.phase, member.exchanging.because)
+    if why.ready and scaling_up(member):
+        return Statement("Progressing", True, SCALING_UP, scaling_up(member))
     if why.ready:
         return Statement("Progressing", False, "UpToDate", "everything is as it is wanted")
     return Statement("Progressing", False, why.reason, why.message)

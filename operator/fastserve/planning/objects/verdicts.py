@@ -1,6 +1,6 @@
 """Why a sub-model is ready or not: the first rule that applies speaks.
 
-rejected -> suspended -> ready -> name taken -> version refused -> something is wrong -> no node
+rejected -> suspended -> ready -> name taken -> version refused -> something is wrong -> waking -> no node
 -> at zero, unproved -> versions are exchanged -> old pods are still to go
 -> pods are being made, fetched, loaded, proved
 """
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from fastserve.api.meta import LoadProgress
 from fastserve.planning.objects.conditions import listed, with_pod
-from fastserve.planning.objects.judging import Member
+from fastserve.planning.objects.judging import NOT_PROVED, SCALED_TO_ZERO, WAKING, Member
 from fastserve.planning.objects.membership import WAITING_HELPS
 from fastserve.planning.objects.pod_views import PodView
 from fastserve.planning.plan import Rejection
 from fastserve.planning.quantities import MAX_QUANTITY
 
-VERSION_REFUSED = "VersionRefused"
+VERSION_REFUSED, SCALING_UP = "VersionRefused", "ScalingUp"
 PHASES = ("FailedToLoad", "Pending", "Fetching", "Loading", "Loaded")
 """How far loading has come, the least advanced first."""
 _STEP = 50
@@ -55,24 +55,26 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
 def _ready(member: Member) -> Verdict:
     if member.replicas == 0:
         message = "no replicas are wanted; an inference was answered with this revision"
-        return Verdict(True, "ScaledToZero", message)
+        return Verdict(True, SCALED_TO_ZERO, message)
     if member.exchanging is not None:
         message = f"{len(member.answering)} of {member.replicas} replicas take requests"
         return Verdict(True, "InferenceAnswered", message)
-    message = f"{member.replicas} of {member.replicas} replicas answered an inference"
-    return Verdict(True, "InferenceAnswered", message)
+    return Verdict(True, "InferenceAnswered", _count(member))
 
 
 def _not_ready(member: Member) -> Verdict:
     found = _wrong(member)
     if found is not None:
         return found
+    if member.waking:
+        words = member.unscheduled or _loading(member)[1]
+        return Verdict(False, WAKING, f"it is being woken: {words}; {_count(member)}", under_way=True)
     if member.unscheduled:
         return Verdict(False, "Unschedulable", member.unscheduled, under_way=True)
     if member.replicas == 0 and not member.staying:
         return Verdict(
             False,
-            "NotProved",
+            NOT_PROVED,
             "no replicas are wanted, and no inference was ever answered with it",
         )
     return _coming(member)
@@ -104,7 +106,8 @@ def _coming(member: Member) -> Verdict:
 
 
 def _count(member: Member) -> str:
-    return f"{len(member.proved)} of {member.replicas} replicas answered an inference"
+    proved = min(len(member.proved), member.replicas)
+    return f"{proved} of {member.replicas} replicas answered an inference"
 
 
 def _loading(member: Member) -> tuple[str, str]:
@@ -128,6 +131,12 @@ def _missing(member: Member) -> tuple[str, str]:
         message = f"revision {member.revision} comes when the pods of {listed(ending)} have ended"
         return "RolloutInProgress", message
     return "PodsMissing", "the pods are being made"
+
+
+def scaling_up(member: Member) -> str:
+    """What is said of a scaled sub-model that is ready while more of its replicas come; else empty."""
+    comes = member.staff is not None and member.ready and len(member.proved) < member.replicas
+    return _count(member) if comes else ""
 
 
 def _suspended(member: Member) -> str:

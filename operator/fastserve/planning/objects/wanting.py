@@ -18,6 +18,7 @@ from fastserve.api.submodel import SubModel
 from fastserve.planning.moments import Moment
 from fastserve.planning.objects import naming
 from fastserve.planning.objects.children import deployments_of, numbers_of, revisions_of
+from fastserve.planning.objects.earlier_tables import earlier_tables
 from fastserve.planning.objects.member_objects import member_budget, member_service
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import asks_for_no_pods, uid_of
@@ -29,6 +30,7 @@ from fastserve.planning.objects.pool_objects import (
     role,
     role_binding,
     routes_object,
+    scaling_lease,
     service_account,
     standby_budget,
 )
@@ -48,6 +50,7 @@ from fastserve.planning.objects.workloads import (
     member_workload,
     standby_workload,
 )
+from fastserve.planning.staffing import within
 
 LONGEST_OVERDUE: Final = 60.0
 """Seconds. A pod that has not ended so long after its grace period is on a node that is lost or stuck, and
@@ -93,8 +96,10 @@ def suspended(observed: Observed, name: str) -> bool:
 
 
 def replicas_of(pool: ModelPool, sub_model: SubModel) -> int:
-    """Replicas that are to run now."""
-    return sub_model.spec.replicas if running(pool, sub_model) else 0
+    """Replicas that are to run now: with autoscaling what was written through /scale, within its bounds."""
+    spec = sub_model.spec
+    wanted = spec.replicas if spec.autoscaling is None else within(spec.autoscaling, spec.replicas)
+    return wanted if running(pool, sub_model) else 0
 
 
 def pool_wish(observed: Observed, table: RouteTable, settings: ObjectSettings) -> Wish:
@@ -103,11 +108,13 @@ def pool_wish(observed: Observed, table: RouteTable, settings: ObjectSettings) -
     if pool is None or owner is None:
         raise ValueError("nothing is wanted of a pool that is not there")
     names = [member.name for member in table.members]
+    staff = {member.name: member.staff for member in table.members if member.staff is not None}
     manifests = (
         service_account(pool),
-        role(pool, names),
+        role(pool, names, staff),
         role_binding(pool),
-        routes_object(pool, table),
+        scaling_lease(pool) if staff else None,
+        routes_object(pool, table, earlier_tables(observed, table)),
         pool_service(pool),
         network_policy(pool, settings.network),
         standby_budget(pool),

@@ -13,7 +13,7 @@ NAME_BYTES = 64
 """Of one more instance that a rollout names: a pod's uid, or a name in local mode."""
 REFUSAL_BYTES = MAX_MESSAGE + 256
 SHORT_MESSAGE = 120
-_OF_VERSIONS = {"target", "max_concurrency", "rollout", "proved", "refused", "generation", "asked"}
+_NOT_FOR_DOORS = {"target", "max_concurrency", "rollout", "proved", "refused", "generation", "asked", "staff"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _words(member: Member) -> Member:
 
 
 def without_versions(table: RouteTable) -> list[object]:
-    """What the table says beside the versions of its members and the operator's key, which is another one for
-    each process and concerns no caller; to be compared."""
-    members = [one.model_dump(exclude=_OF_VERSIONS) for one in table.members]
+    """What the table says beside the versions and replicas of its members and the operator's key, which is
+    another one for each process and concerns no caller; to be compared."""
+    members = [one.model_dump(exclude=_NOT_FOR_DOORS) for one in table.members]
     return [table.model_dump(exclude={"members": True, "access": {"operator_digest"}}), members]

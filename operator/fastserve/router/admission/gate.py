@@ -12,6 +12,7 @@ from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout
 from fastserve.router.admission.concurrency import Limit, Sample, broken_off, next_limit, resized
 from fastserve.router.admission.fairness import FairQueue, Ticket
 from fastserve.router.admission.forecast import STANDING_ROOM, Forecast
+from fastserve.router.admission.pace import Pace
 from fastserve.router.caller import Caller, Priority
 
 WINDOW_SECONDS = 60.0
@@ -86,6 +87,10 @@ class Gate:
         self.in_flight = 0
         self.limit = places
         """In force now; between 1 and `places`."""
+        self.arrivals = 0
+        """Requests that came, also those that were not let in."""
+        self.answered = 0
+        self.pace = Pace()
         self._limit = Limit.of(places)
         self._on_shed = on_shed
         self._queue: FairQueue[Waiter] = FairQueue()
@@ -94,6 +99,8 @@ class Gate:
         self._moved_at = 0.0
         """When the last one left the queue."""
         self._window = _Window(0.0)
+        self._stays = 0.0
+        """When those inside came and the others left, summed: minus and plus."""
         self._unbound = 0
         """Ends in windows that were broken off because nobody was inside."""
         self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)
@@ -112,6 +119,15 @@ class Gate:
         """Places that are free now, and that nobody waits for."""
         return max(0, self.limit - self.in_flight - len(self._queue))
 
+    def busy_seconds(self, now: float) -> float:
+        """How many were inside, summed over time."""
+        return self._stays + self.in_flight * now
+
+    def learn_pace(self) -> float:
+        """Requests answered per second while others wait, by all until now; 0 where too little was seen."""
+        self.pace.learn(self._forecast.usual)
+        return self.pace.per_second(self.limit)
+
     def resize(self, places: int, max_waiting: int) -> None:
         """Take over new bounds; who waits keeps the place in the queue."""
         self._limit, self.max_waiting = resized(self._limit, places), max_waiting
@@ -121,6 +137,7 @@ class Gate:
     def take(self, now: float, deadline: float) -> bool:
         """A place at once, where there is one and time enough. With nobody inside there always is, or too
         long an inference could never be found to have become shorter."""
+        self.arrivals += 1
         if not self.in_flight:
             self._forecast.moved_at = self._forecast.answered_at = now
             self._rest(now)
@@ -131,6 +148,7 @@ class Gate:
         ):
             return False
         self.in_flight += 1
+        self._stays -= now
         return True
 
     async def wait(self, caller: Caller, deadline: float) -> float:
@@ -145,6 +163,8 @@ class Gate:
         self._make_room(waiter)
         if not self._queue and waiter.since - self._moved_at > self._forecast.usual:
             self._stands_since = waiter.since
+        if not self._queue:
+            self.pace.begin(waiter.since, self._forecast.usual)
         self._queue.add(waiter)
         timer = loop.call_at(deadline, self._expire, waiter)
         try:
@@ -159,8 +179,12 @@ class Gate:
     def leave(self, start: float, now: float, inside: int, end: End) -> None:
         """Give back a place that was taken at `start`, with so many others `inside` then."""
         self.in_flight -= 1
+        self._stays += now
         self._forecast.moved_at = now
         if end is End.ANSWERED:
+            self.answered += 1
+            if self._queue:
+                self.pace.answered(now)
             self._forecast.learn(now - start, inside)
             self._forecast.answered_at = now
             self._window.answers += 1
@@ -168,6 +192,7 @@ class Gate:
             self._window.late += self._forecast.learn_late(now - start, inside)
         elif end is End.FAILED:
             self._window = _Window(now)
+            self.pace.broken_off(now)
             self._limit = broken_off(self._limit)
             self.limit = self._limit.now
         if self._queue:
@@ -248,6 +273,7 @@ class Gate:
                 waiter.place.set_exception(BackendTimeout(why))
             else:
                 self.in_flight += 1
+                self._stays -= now
                 waiter.place.set_result(None)
 
     def _expire(self, waiter: Waiter) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from fastserve.api.objects import Kind, Manifest, ObjectKey
-from fastserve.controller.leasing import Leadership, LeaseLost, LeaseTimes
+from fastserve.cluster.leasing import Leadership, LeaseLost, LeaseTimes
 from fastserve.errors import Conflict, NotFound, Unreachable
 from virtual_time import run_in_virtual_time
 
@@ -217,3 +217,35 @@ def test_other_writers_words_on_the_lease_stay() -> None:
         await end(task)
 
     run_in_virtual_time(story())
+
+
+def test_who_yields_leaves_a_free_lease_to_others_for_its_whole_duration() -> None:
+    async def main() -> None:
+        store = Store()
+        store.stored = {"metadata": {"resourceVersion": "1", "ownerReferences": ["kept"]}}
+        patient = Leadership(store.by("patient"), KEY, "patient", LeaseTimes(), lambda: True)
+        began = asyncio.get_running_loop().time()
+        await patient.acquire()
+        assert LeaseTimes().duration <= asyncio.get_running_loop().time() - began <= LeaseTimes().duration + 4
+        assert store.stored["metadata"]["ownerReferences"] == ["kept"]
+
+    run_in_virtual_time(main())
+
+
+def test_who_does_not_yield_takes_what_was_given_back_at_once() -> None:
+    async def main() -> None:
+        store = Store()
+        first = Leadership(store.by("first"), KEY, "first", LeaseTimes())
+        await first.acquire()
+        await first.release()
+        patient = asyncio.create_task(
+            Leadership(store.by("patient"), KEY, "patient", LeaseTimes(), lambda: True).acquire()
+        )
+        await asyncio.sleep(3)
+        second = Leadership(store.by("second"), KEY, "second", LeaseTimes())
+        await second.acquire()
+        assert second.is_held
+        assert not patient.done()
+        patient.cancel()
+
+    run_in_virtual_time(main())

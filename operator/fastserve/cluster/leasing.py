@@ -8,26 +8,29 @@ lease has run out is judged by how long this process has seen it unchanged, neve
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from fastserve.api.objects import Kind, Manifest, ObjectKey
+from fastserve.api.objects import LEASE, Kind, Manifest, ObjectKey
 from fastserve.errors import ClusterError, NotFound
 
 LOG = logging.getLogger(__name__)
-LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
+KEPT = ("resourceVersion", "labels", "annotations", "ownerReferences")
+"""Of the metadata of a Lease that somebody else made."""
 
 
 @dataclass(frozen=True)
 class LeaseTimes:
     """Seconds: how long a holder that is silent is waited for, how long a holder acts without a renewal,
-    between two attempts, and for one call."""
+    between two attempts of others, for one call, and between two renewals of the holder's."""
 
     duration: int = 15
     deadline: float = 10.0
     retry: float = 2.0
     call: float = 5.0
+    renew: float = 2.0
 
 
 class LeaseStore(Protocol):
@@ -47,13 +50,22 @@ class LeaseLost(ClusterError):
 
 
 class Leadership:
-    """The Lease `key`, as the process called `identity` sees it."""
+    """The Lease `key`, as the process called `identity` sees it. While `yields` says so, others go first: it
+    takes none but one that nobody renewed for the whole duration, given back or not."""
 
-    def __init__(self, store: LeaseStore, key: ObjectKey, identity: str, times: LeaseTimes) -> None:
+    def __init__(
+        self,
+        store: LeaseStore,
+        key: ObjectKey,
+        identity: str,
+        times: LeaseTimes,
+        yields: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._store = store
         self._key = key
         self._identity = identity
         self._times = times
+        self._yields = yields
         self._renewed_at = float("-inf")
         self._seen: tuple[str, float] = ("", 0.0)
         self._stored: Manifest | None = None
@@ -76,10 +88,11 @@ class Leadership:
 
     async def keep(self) -> None:
         """Renew the lease for as long as that works. Raises LeaseLost when it did not for too long."""
+        pause = self._times.renew
         while True:
-            await asyncio.sleep(self._times.retry)
-            if not await self._attempt():
-                self.check()
+            await asyncio.sleep(pause)
+            pause = self._times.renew if await self._attempt() else self._times.retry
+            self.check()
 
     async def release(self) -> None:
         """Give the lease back, so that another need not wait; does nothing where that fails."""
@@ -108,8 +121,9 @@ class Leadership:
             except NotFound:
                 self._stored = await self._store.create(LEASE, self._manifest({}, {}))
                 return True
-        holder = found.get("spec", {}).get("holderIdentity") or ""
-        if holder not in {"", self._identity} and not self._has_run_out(found):
+        holder = (found.get("spec") or {}).get("holderIdentity") or ""
+        free = holder == self._identity or (not holder and not self._yields())
+        if not free and not self._has_run_out(found):
             self._renewed_at = float("-inf")
             return False
         await self._put(found, self._identity, self._times.duration)
@@ -119,11 +133,13 @@ class Leadership:
         version = str(found["metadata"]["resourceVersion"])
         if self._seen[0] != version:
             self._seen = (version, _now())
-        allowed = float(found["spec"].get("leaseDurationSeconds") or self._times.duration)
-        return _now() - self._seen[1] > allowed
+        spec = found.get("spec") or {}
+        allowed = float(spec.get("leaseDurationSeconds") or self._times.duration)
+        # One that was given back is left to others for as long as one that was not.
+        return _now() - self._seen[1] > (allowed if spec.get("holderIdentity") else self._times.duration)
 
     async def _put(self, found: Manifest, holder: str, duration: int) -> None:
-        spec = found.get("spec", {})
+        spec = found.get("spec") or {}
         changed = self._manifest(found["metadata"], spec, holder=holder, duration=duration)
         async with asyncio.timeout(self._times.call):
             self._stored = await self._store.replace(LEASE, changed)
@@ -143,7 +159,7 @@ class Leadership:
             "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (1 if is_new and holder else 0),
         }
         names = {"namespace": self._key.namespace, "name": self._key.name}
-        kept = {key: metadata[key] for key in ("resourceVersion", "labels", "annotations") if key in metadata}
+        kept = {key: metadata[key] for key in KEPT if key in metadata}
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.name,

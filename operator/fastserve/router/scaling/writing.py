@@ -1,0 +1,98 @@
+"""Who carries out what was decided: ``/scale`` of the SubModel on a cluster, a file in local mode."""
+
+import json
+import logging
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from fastserve.api.identity import GROUP
+from fastserve.api.objects import EVENT, SUB_MODEL, Manifest, ObjectKey
+from fastserve.api.scaling import ScalingDecision
+from fastserve.cluster.port import Scales
+from fastserve.errors import ClusterError, LocalError
+
+CONTROLLER = f"{GROUP}/router"
+log = logging.getLogger(__name__)
+
+
+class ScaleWriter(Protocol):
+    """Writes how many replicas a sub-model is to have."""
+
+    async def write(self, decision: ScalingDecision, before: int) -> None:
+        """Raises ClusterError or LocalError where it cannot; Conflict where somebody else was first. `before`
+        is what it was decided on."""
+        ...
+
+
+class FileWriter:
+    """Local mode: {"replicas": {NAME: number}}, exchanged as a whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def write(self, decision: ScalingDecision, before: int) -> None:  # noqa: ARG002  the protocol's
+        try:
+            said = json.loads(self._path.read_bytes())["replicas"]
+        except (OSError, ValueError, KeyError):
+            said = {}
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_text(json.dumps({"replicas": {**said, decision.member: decision.replicas}}))
+            os.replace(fresh, self._path)  # noqa: PTH105  pathlib's moves follow no rule on what is there
+        except OSError as error:
+            raise LocalError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+class ClusterWriter:
+    """``/scale``, with the resourceVersion that was read, and an Event."""
+
+    def __init__(self, cluster: Scales, namespace: str, instance: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._instance = instance
+
+    async def write(self, decision: ScalingDecision, before: int) -> None:
+        key = ObjectKey(self._namespace, decision.member)
+        scale = await self._cluster.get_scale(SUB_MODEL, key)
+        spec = scale.get("spec") or {}
+        if spec.get("replicas", 0) == decision.replicas:
+            return
+        await self._cluster.replace_scale(
+            SUB_MODEL, key, {**scale, "spec": {**spec, "replicas": decision.replicas}}
+        )
+        try:
+            event = _event(scale, decision, before, self._instance)
+            await self._cluster.create_event(self._namespace, event)
+        except ClusterError as error:  # what was done stands in the status as well
+            log.info("an Event was not written", extra={"why": str(error)})
+
+
+def _event(scale: Manifest, decision: ScalingDecision, before: int, instance: str) -> Manifest:
+    metadata, now = scale["metadata"], datetime.now(UTC)
+    reason = "ScaledUp" if decision.replicas > before else "ScaledDown"
+    note = f"from {before} to {decision.replicas} replicas ({decision.reason}): {decision.message}"
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.name,
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
+        },
+        "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "type": "Normal",
+        "reason": reason,
+        "note": note[:1024],
+        "action": "Scale",
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance[:128],
+        "regarding": {
+            "apiVersion": SUB_MODEL.api_version,
+            "kind": SUB_MODEL.name,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata.get("uid", ""),
+        },
+    }

@@ -1,0 +1,293 @@
+"""How many replicas one sub-model is to have: one pure function of what was seen.
+
+    how much comes      the mean over a minute; at once what shorter windows surely show (their rate less
+                        three standard deviations); over the load time a trend, where it beats none
+    how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
+    how many            staffing.py: 95 of 100 wait no longer than the target
+    up                  at once; also where requests wait too long, whatever was reckoned
+    down                what was enough for the most that came during the delay
+    to zero             when nothing came for idle_seconds, with every router heard
+    holds               where data is missing; with a part of it there is no way down
+
+The history is all that it knows of the past: a new holder of the Lease decides the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import ceil, sqrt
+
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, ScalingReason
+from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
+from fastserve.scaling.samples import Bounds, Sample, Standing, quantile_of
+from fastserve.scaling.staffing import Server, replicas_for
+
+MINUTE_SLOTS = 60 // ROW_SECONDS
+SHORT_SLOTS = (2, 3, 5, 10)
+"""Windows in which a step up is looked for. Of each the greatest slot is left out: one word alone, which may
+be wrong, is no step."""
+SURE, NOISE = 3.0, 2.0
+"""Standard deviations that count as noise in them, of arrivals at most NOISE times as variable as Poisson's:
+a step makes every measure of that large."""
+LATE_SHARE = 0.95
+"""The quantile of waits that the target is for."""
+WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5
+STALE_SECONDS = 10.0
+"""Without a slot for so long nothing is known."""
+UNPRESSED_SHARE = 0.25
+"""Of its places that may be taken on average in a replica of which it is not known what it can do."""
+SLACK = 1.1
+"""So much more than what came must be served by fewer replicas, before there are fewer."""
+PEAK_SLOTS = 10
+"""The most that came is the greatest mean over so many slots."""
+DRAIN_SECONDS = 10.0
+"""In which what waits is to be worked off."""
+TWICE = 2
+"""A load that came so often within the history is expected once more: replicas for it stay."""
+LOADS_KEPT = 2.0
+"""A replica is kept for as long as so many loads take: to come back is dearer than to stay (ski rental)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How many replicas there are to be. `wanted` is before bounds; `rate` is requests per second that it was
+    reckoned for, `wait_seconds` the 95th percentile of waits over the last slots."""
+
+    replicas: int
+    wanted: int
+    reason: ScalingReason
+    message: str
+    rate: float = 0.0
+    wait_seconds: float = 0.0
+
+
+def decide(samples: Sequence[Sample], standing: Standing, bounds: Bounds, now: float) -> Wish:
+    """The wish, given the slots of the last HISTORY_SECONDS, the newest last."""
+    seen = _Seen(samples, standing, bounds, now)
+    wish = _bounded(_wanted(seen), standing, bounds)
+    if wish.replicas > standing.replicas and standing.unplaced and standing.replicas >= bounds.least:
+        kept = f"{standing.unplaced} of {standing.replicas} replicas find no node; {wish.message}"
+        wish = replace(wish, replicas=standing.replicas, reason="Unplaced", message=kept)
+    return replace(wish, rate=seen.rate, wait_seconds=seen.wait)
+
+
+class _Seen:
+    """The history with what is asked of it more than once."""
+
+    def __init__(self, samples: Sequence[Sample], standing: Standing, bounds: Bounds, now: float) -> None:
+        self.samples, self.standing, self.bounds, self.now = samples, standing, bounds, now
+        self._low = [0.0, *accumulate(one.arrivals_low for one in samples)]
+        self._high = [0.0, *accumulate(one.arrivals_high for one in samples)]
+        self.burst = burst_of([one.arrivals_low for one in samples])
+        self.burst_high = burst_of([one.arrivals_high for one in samples])
+        self.rate = self._rate_to_serve() if samples else 0.0
+        self.wait = quantile_of(samples[-WAIT_SLOTS:], LATE_SHARE)
+        self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
+        self.delay = min(
+            max(bounds.down_delay_seconds, LOADS_KEPT * standing.load_seconds), HISTORY_SECONDS * 0.9
+        )
+
+    def _trimmed(self, slots: int) -> float:
+        """Requests per second over the newest slots but the greatest of them."""
+        counts = [one.arrivals_low for one in self.samples[-slots:]]
+        if len(counts) < 2:
+            return sum(counts) / ROW_SECONDS
+        return (sum(counts) - max(counts)) / ((len(counts) - 1) * ROW_SECONDS)
+
+    def _rate_to_serve(self) -> float:
+        found = [self._trimmed(MINUTE_SLOTS)]
+        for slots in SHORT_SLOTS:
+            if slots <= len(self.samples):
+                seconds = (slots - 1) * ROW_SECONDS
+                count = self._trimmed(slots) * seconds
+                noise = SURE * sqrt(count * min(self.burst, NOISE))
+                found.append((count - noise) / seconds)
+        trend = ahead(self._bins(), max(self.standing.load_seconds, BIN_SECONDS))
+        return max(*found, trend or 0.0)
+
+    def _bins(self) -> list[float]:
+        per = round(BIN_SECONDS / ROW_SECONDS)
+        first = len(self.samples) % per
+        ends = range(first, len(self.samples) + 1, per)
+        return [(self._low[end] - self._low[end - per]) / BIN_SECONDS for end in ends if end >= first + per]
+
+    def within(self, seconds: float) -> Sequence[Sample]:
+        slots = ceil(seconds / ROW_SECONDS)
+        return self.samples[-slots:]
+
+    def peak(self) -> float:
+        """The greatest mean over PEAK_SLOTS within the delay, by the greater book."""
+        slots = min(PEAK_SLOTS, len(self.samples))
+        first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
+        sums = self._high
+        most = max(sums[end] - sums[end - slots] for end in range(first, len(sums)))
+        return most / (slots * ROW_SECONDS)
+
+    def came_back(self, rate: float) -> float:
+        """Of the times within the whole history that more than `rate` came, TWICE or more often, the second
+        greatest peak; else `rate`. A pause parts two times where it is as long as what is averaged."""
+        sums, peaks, below = self._high, list[float](), PEAK_SLOTS
+        for end in range(PEAK_SLOTS, len(sums)):
+            mean = (sums[end] - sums[end - PEAK_SLOTS]) / (PEAK_SLOTS * ROW_SECONDS)
+            if mean <= rate:
+                below += 1
+            elif below >= PEAK_SLOTS:
+                peaks.append(mean)
+                below = 0
+            else:
+                peaks[-1] = max(peaks[-1], mean)
+                below = 0
+        return sorted(peaks)[-TWICE] if len(peaks) >= TWICE else rate
+
+    def peak_inside(self) -> float:
+        """As `peak`, of requests under way."""
+        sums = [0.0, *accumulate(one.busy_seconds for one in self.samples)]
+        slots = min(PEAK_SLOTS, len(self.samples))
+        first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
+        return max(sums[end] - sums[end - slots] for end in range(first, len(sums))) / (slots * ROW_SECONDS)
+
+    @property
+    def server(self) -> Server | None:
+        standing = self.standing
+        if standing.pace <= 0.0:
+            return None
+        return Server(standing.pace, max(1, standing.limit))
+
+    def covers(self, seconds: float) -> bool:
+        """Whether the history reaches so far back, without holes and with every router heard."""
+        slots = ceil(seconds / ROW_SECONDS)
+        some = self.samples[-slots:]
+        whole = len(some) == slots and some[-1].at - some[0].at <= (slots - 0.5) * ROW_SECONDS
+        return whole and all(one.heard >= 1.0 for one in some)
+
+
+def _wanted(seen: _Seen) -> Wish:
+    """The wish before bounds."""
+    standing, samples = seen.standing, seen.samples
+    now = standing.replicas
+    if now == 0 and standing.held:
+        return _asleep(seen)
+    if not samples or seen.now - (samples[-1].at + ROW_SECONDS) > STALE_SECONDS + standing.lag:
+        return Wish(now, now, "MetricsMissing", "no router told its load of late; nothing is changed")
+    if now == 0:
+        return _asleep(seen)
+    up = _up(seen)
+    if up is not None:
+        return up
+    heard = min(one.heard for one in samples[-WAIT_SLOTS:])
+    if heard < 1.0:
+        return Wish(
+            now, now, "MetricsPartial", f"{heard:.0%} of the routers were heard; none go on that word"
+        )
+    return _down(seen)
+
+
+def _asleep(seen: _Seen) -> Wish:
+    held, server, replicas = seen.standing.held, seen.server, 1
+    if not held:
+        return Wish(0, 0, "Asleep", "nobody asks for it")
+    if server is not None:
+        replicas = max(1, ceil(held / (server.pace * DRAIN_SECONDS)))
+    return Wish(replicas, replicas, "Woken", f"{_requests(held)} held for it")
+
+
+def _up(seen: _Seen) -> Wish | None:
+    """More replicas, and why; None where there is no reason."""
+    standing, server = seen.standing, seen.server
+    now, target = standing.replicas, seen.bounds.target_seconds
+    if server is not None:
+        need = replicas_for(seen.rate, server, target, seen.burst)
+        if need > now:
+            return Wish(need, need, "Demand", f"{_load(seen, server)} takes {need}")
+        pressed = ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace)
+        if pressed > now:
+            text = f"{_requests(seen.waiting)} waiting and {_load(seen, server)} take {pressed}"
+            return Wish(pressed, pressed, "Backlog", text)
+    starting = standing.ready < now
+    if starting or not _waits_too_long(seen):
+        return None
+    more = now + max(1, ceil(now / 4))
+    text = f"95 of 100 waited up to {seen.wait:.3f} s, more than {target:g} s"
+    return Wish(more, more, "QueueWait", text)
+
+
+def _waits_too_long(seen: _Seen) -> bool:
+    """Of late and for a while; of one whose pace is not known at once."""
+    target = seen.bounds.target_seconds
+    if seen.wait <= target or not any(sum(one.waits) for one in seen.samples[-2:]):
+        return False
+    return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], LATE_SHARE) > target
+
+
+def _down(seen: _Seen) -> Wish:
+    """Fewer replicas, or as many as there are, and why."""
+    bounds, now = seen.bounds, seen.standing.replicas
+    if bounds.least == 0 and _idle(seen):
+        return Wish(0, 0, "Idle", f"nobody asked for it in {bounds.idle_seconds:g} s")
+    need = _enough(seen) if now > max(1, bounds.least) else now
+    if need >= now:
+        return Wish(now, now, "Steady", _told(seen))
+    doubt = _doubt(seen)
+    if doubt is not None:
+        return doubt
+    text = f"{need} would have served what came in {seen.delay:g} s, at most {seen.peak():.1f} requests/s"
+    return Wish(need, need, "Eased", text)
+
+
+def _doubt(seen: _Seen) -> Wish | None:
+    """Why there are to be no fewer although they would do."""
+    now, target = seen.standing.replicas, seen.bounds.target_seconds
+    if not seen.covers(seen.delay + PEAK_SLOTS * ROW_SECONDS):
+        return Wish(now, now, "Starting", f"fewer are thought of when all were heard for {seen.delay:g} s")
+    if seen.standing.ready != now:
+        return Wish(now, now, "Stabilising", f"{seen.standing.ready} of {now} replicas take requests")
+    if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), LATE_SHARE) > target / 2.0:
+        return Wish(now, now, "Stabilising", f"requests wait; {_told(seen)}")
+    return None
+
+
+def _enough(seen: _Seen) -> int:
+    """Replicas that would have served the most that came during the delay."""
+    server = seen.server
+    if server is not None:
+        rate = seen.came_back(seen.peak() * SLACK)
+        return max(
+            replicas_for(rate, server, seen.bounds.target_seconds, seen.burst_high),
+            ceil(seen.rate * SLACK / server.pace),
+        )
+    # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
+    places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
+    return max(seen.standing.replicas - 1, ceil(seen.peak_inside() / places))
+
+
+def _idle(seen: _Seen) -> bool:
+    some = seen.within(seen.bounds.idle_seconds)
+    if seen.standing.held or not seen.standing.ready or not seen.covers(seen.bounds.idle_seconds):
+        return False
+    return not any(one.arrivals_high or one.waiting or one.busy_seconds for one in some)
+
+
+def _bounded(wish: Wish, standing: Standing, bounds: Bounds) -> Wish:
+    if wish.replicas < bounds.least and standing.replicas <= bounds.least:
+        text = f"at least {bounds.least} are to run; {wish.message}"
+        return replace(wish, replicas=bounds.least, reason="AtLeast", message=text)
+    if wish.replicas < bounds.least:
+        return replace(wish, replicas=bounds.least)
+    if wish.replicas > bounds.most:
+        text = f"at most {bounds.most} may run; {wish.message}"
+        return replace(wish, replicas=bounds.most, reason="AtMost", message=text)
+    return wish
+
+
+def _load(seen: _Seen, server: Server) -> str:
+    return f"{seen.rate:.1f} requests/s at {server.pace:.1f} per replica"
+
+
+def _requests(count: float) -> str:
+    return "1 request" if count == 1 else f"{count:.0f} requests"
+
+
+def _told(seen: _Seen) -> str:
+    server = seen.server
+    load = _load(seen, server) if server else f"{seen.rate:.1f} requests/s, pace of a replica not known"
+    return f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"

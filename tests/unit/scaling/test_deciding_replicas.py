@@ -1,0 +1,199 @@
+"""decide(): how many replicas, given what was seen."""
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastserve.api.scaling import ROW_SECONDS
+from fastserve.scaling.decide import decide
+from fastserve.scaling.samples import Bounds, Sample, Standing
+from scaling_world import START, decided, now_of, poisson, sample, steady
+
+BOUNDS = Bounds(least=1, most=20)
+ASLEEP = Bounds(least=0, most=20, idle_seconds=60.0)
+
+
+def standing(replicas: int, **more: float) -> Standing:
+    fields = {"ready": replicas, "load_seconds": 5.0, "limit": 8, "pace": 40.0, **more}
+    return Standing(replicas, **fields)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(0, 400), min_size=60, max_size=120), st.integers(1, 10), st.floats(1.0, 5.0))
+@settings(max_examples=60)
+def test_more_of_the_same_load_never_takes_fewer(counts: list[int], replicas: int, factor: float) -> None:
+    few = [sample(START + i * ROW_SECONDS, float(count)) for i, count in enumerate(counts)]
+    many = [sample(one.at, one.arrivals_low * factor) for one in few]
+    bounds = Bounds(least=1, most=1000)
+    assert (
+        decided(many, standing(replicas), bounds).replicas
+        >= decided(few, standing(replicas), bounds).replicas
+    )
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.lists(st.integers(0, 900), max_size=60), st.integers(0, 30))
+def test_bounds_hold_once_it_is_within(least: int, more: int, counts: list[int], replicas: int) -> None:
+    bounds = Bounds(least=least, most=max(1, least + more))
+    history = [sample(START + i * ROW_SECONDS, float(count)) for i, count in enumerate(counts)]
+    now = now_of(history) if history else float(START)
+    wish = decide(history, standing(replicas), bounds, now)
+    assert wish.replicas <= bounds.most
+    assert wish.replicas >= min(bounds.least, bounds.most)
+
+
+@pytest.mark.parametrize("rate", [0.5, 3.0, 20.0, 55.0, 130.0, 390.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_constant_load_does_not_flap(rate: float, seed: int) -> None:
+    """An hour of Poisson arrivals: at most one change of direction."""
+    rng, replicas, history = random.Random(seed), 4, list[Sample]()
+    directions: list[int] = []
+    for i in range(1800):
+        history.append(sample(START + i * ROW_SECONDS, float(poisson(rng, rate * ROW_SECONDS))))
+        history = history[-300:]
+        wanted = decided(history, standing(replicas), BOUNDS).replicas
+        if wanted != replicas:
+            directions.append(1 if wanted > replicas else -1)
+            replicas = wanted
+    assert sum(a != b for a, b in pairwise(directions)) <= 1
+
+
+def test_a_step_is_followed_within_seconds() -> None:
+    history = steady(5.0, 120.0)
+    history += [sample(START + 120 + i * ROW_SECONDS, 240.0) for i in range(2)]
+    assert decided(history, standing(1), BOUNDS).replicas >= 4
+
+
+def test_long_waits_add_replicas_although_the_pace_is_not_known() -> None:
+    wish = decided(steady(30.0, 60.0, waited=0.9), standing(2, pace=0.0), BOUNDS)
+    assert (wish.replicas, wish.reason) == (3, "QueueWait")
+
+
+def test_those_that_start_are_waited_for() -> None:
+    wish = decided(steady(30.0, 60.0, waited=0.9), standing(3, ready=2, pace=0.0), BOUNDS)
+    assert wish.replicas == 3
+
+
+def test_what_waits_is_worked_off() -> None:
+    history = [
+        *steady(30.0, 60.0),
+        sample(START + 60, 60.0, waiting=600.0),
+        sample(START + 62, 60.0, waiting=600.0),
+    ]
+    wish = decided(history, standing(2), BOUNDS)
+    assert (wish.replicas, wish.reason) == (3, "Backlog")
+
+
+def test_fewer_only_after_the_delay() -> None:
+    before = steady(130.0, 120.0)
+    after = steady(3.0, 200.0, start=START + 120)
+    changes = [
+        i * ROW_SECONDS
+        for i in range(1, len(after))
+        if decided([*before, *after[:i]], standing(5), BOUNDS).replicas < 5
+    ]
+    assert 60.0 <= changes[0] <= 90.0
+    assert decided([*before, *after], standing(5), BOUNDS).reason == "Eased"
+
+
+def test_a_replica_that_loads_long_is_kept_longer() -> None:
+    history = [*steady(130.0, 300.0), *steady(3.0, 100.0, start=START + 300)]
+    assert decided(history, standing(5), BOUNDS).replicas == 1
+    assert decided(history, standing(5, load_seconds=60.0), BOUNDS).replicas == 5
+
+
+def test_without_a_known_pace_it_goes_down_one_at_a_time() -> None:
+    assert decided(steady(3.0, 200.0), standing(5, pace=0.0), BOUNDS).replicas == 4
+
+
+class TestMissing:
+    def test_nothing_seen_changes_nothing(self) -> None:
+        wish = decide([], standing(3), ASLEEP, 0.0)
+        assert (wish.replicas, wish.reason) == (3, "MetricsMissing")
+
+    def test_old_data_changes_nothing(self) -> None:
+        history = steady(400.0, 100.0)
+        wish = decide(history, standing(1), BOUNDS, now_of(history) + 11.0)
+        assert (wish.replicas, wish.reason) == (1, "MetricsMissing")
+
+    def test_a_source_that_is_late_by_nature_is_not_old(self) -> None:
+        history = steady(400.0, 100.0)
+        wish = decide(history, standing(1, lag=30.0), BOUNDS, now_of(history) + 11.0)
+        assert wish.reason == "Demand"
+
+    @given(st.integers(0, 99), st.integers(1, 6))
+    def test_a_hole_never_leads_to_zero(self, first: int, length: int) -> None:
+        history = steady(0.0, 200.0)
+        del history[first : first + length]
+        wish = decided(history, standing(1), replace(ASLEEP, idle_seconds=200.0))
+        assert wish.replicas == 1
+
+    def test_with_a_part_there_is_a_way_up_and_none_down(self) -> None:
+        partial = [replace(one, heard=0.5) for one in steady(0.0, 300.0)]
+        wish = decided(partial, standing(3), ASLEEP)
+        assert (wish.replicas, wish.reason) == (3, "MetricsPartial")
+        loaded = [replace(one, heard=0.5) for one in steady(300.0, 300.0)]
+        assert decided(loaded, standing(3), BOUNDS).replicas > 3
+
+    def test_a_short_history_leads_up_and_not_down(self) -> None:
+        assert decided(steady(1.0, 20.0), standing(5), BOUNDS).reason == "Starting"
+        assert decided(steady(300.0, 20.0), standing(5), BOUNDS).replicas > 5
+
+
+class TestZero:
+    def test_the_idle_go_to_sleep(self) -> None:
+        wish = decided(steady(0.0, 62.0), standing(1), ASLEEP)
+        assert (wish.replicas, wish.reason) == (0, "Idle")
+
+    def test_one_request_within_the_time_keeps_it_awake(self) -> None:
+        history = [*steady(0.0, 20.0), sample(START + 20, 1.0), *steady(0.0, 50.0, start=START + 22)]
+        assert decided(history, standing(1), ASLEEP).replicas == 1
+
+    def test_what_either_book_tells_keeps_it_awake(self) -> None:
+        history = steady(0.0, 62.0)
+        history[10] = replace(history[10], arrivals_high=1.0)
+        assert decided(history, standing(1), ASLEEP).replicas == 1
+
+    def test_one_that_does_not_answer_yet_does_not_go_to_sleep(self) -> None:
+        assert decided(steady(0.0, 62.0), standing(1, ready=0), ASLEEP).replicas == 1
+
+    def test_held_requests_wake_it_with_and_without_a_history(self) -> None:
+        for history in (steady(0.0, 62.0), []):
+            wish = decide(history, standing(0, held=3.0), ASLEEP, START + 62.3)
+            assert (wish.replicas, wish.reason) == (1, "Woken")
+
+    def test_many_held_requests_wake_more(self) -> None:
+        assert decide([], standing(0, held=1000.0), ASLEEP, float(START)).replicas == 3
+
+    def test_a_sleeper_sleeps_on(self) -> None:
+        wish = decided(steady(0.0, 62.0), standing(0), ASLEEP)
+        assert (wish.replicas, wish.reason) == (0, "Asleep")
+
+    def test_the_least_wakes_a_sleeper(self) -> None:
+        assert decided(steady(0.0, 62.0), standing(0), BOUNDS).replicas == 1
+
+
+def test_without_a_node_there_is_no_growth() -> None:
+    wish = decided(steady(400.0, 100.0), standing(3, ready=2, unplaced=1), BOUNDS)
+    assert (wish.replicas, wish.reason) == (3, "Unplaced")
+
+
+def test_at_most() -> None:
+    wish = decided(steady(4000.0, 100.0), standing(20), BOUNDS)
+    assert (wish.replicas, wish.reason) == (20, "AtMost")
+
+
+def test_a_new_leader_decides_the_same() -> None:
+    """The history is all that counts: each decision follows from the samples, not from who decided before."""
+    rng = random.Random(11)
+    history = [
+        sample(START + i * ROW_SECONDS, float(poisson(rng, 60 + 40 * (i // 50 % 2)))) for i in range(300)
+    ]
+    assert decided(history, standing(3), BOUNDS) == decided(list(history), standing(3), BOUNDS)
+
+
+def test_the_message_has_the_numbers() -> None:
+    wish = decided(steady(130.0, 100.0), standing(1), BOUNDS)
+    assert "130.0 requests/s at 40.0 per replica" in wish.message

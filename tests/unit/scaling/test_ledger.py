@@ -1,0 +1,149 @@
+"""The books of a pool's load."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS
+from fastserve.scaling.ledger import Ledger
+from fastserve.scaling.samples import quantile_of
+from scaling_world import START, door_row, own_row, report
+
+SLOTS = range(START, START + 40, ROW_SECONDS)
+NOW = float(SLOTS[-1] + ROW_SECONDS) + 0.1
+
+
+def ledger(
+    came: Mapping[str, int], sent: Mapping[str, int], waited: Mapping[str, float] | None = None
+) -> Ledger:
+    """Books after twenty slots; in each so many came to each replica, and were sent to it."""
+    books = Ledger()
+    books.expected = frozenset({*came, "door"})
+    for name, count in came.items():
+        rows = [own_row(at, count, (waited or {}).get(name, 0.0)) for at in SLOTS]
+        books.take(report(name, rows), NOW)
+    books.take(report("door", [door_row(at, dict(sent)) for at in SLOTS], member=None), NOW)
+    return books
+
+
+def test_replicas_add_up() -> None:
+    samples = ledger({"a": 10, "b": 12}, {"a": 10, "b": 12}).samples("sport", NOW)
+    assert [one.at for one in samples] == list(SLOTS)
+    assert {(one.arrivals_low, one.arrivals_high, one.heard) for one in samples} == {(22.0, 22.0, 1.0)}
+    assert {sum(one.waits) for one in samples} == {22.0}
+
+
+def test_a_few_on_the_way_are_no_difference() -> None:
+    assert ledger({"a": 10}, {"a": 11}).samples("sport", NOW)[-1].arrivals_high == 10.0
+
+
+@pytest.mark.parametrize(("came", "sent"), [(100, 10), (10, 100)])
+def test_one_that_tells_ten_times_as_much_counts_neither_up_nor_down(came: int, sent: int) -> None:
+    sample = ledger({"a": came, "b": 10}, {"a": sent, "b": 10}).samples("sport", NOW)[-1]
+    assert (sample.arrivals_low, sample.arrivals_high) == (20.0, 110.0)
+
+
+def test_waits_in_one_of_three_are_its_own_matter() -> None:
+    same = {"a": 10, "b": 10, "c": 10}
+    samples = ledger(same, same, {"c": 9.0}).samples("sport", NOW)
+    assert quantile_of(samples[-3:], 0.95) < 0.01
+    samples = ledger(same, same, {"a": 6.0, "b": 8.0, "c": 9.0}).samples("sport", NOW)
+    assert quantile_of(samples[-3:], 0.95) > 5.0
+
+
+def test_who_is_expected_and_silent_is_missed() -> None:
+    books = ledger({"a": 10}, {"a": 10})
+    books.expected |= {"silent"}
+    assert books.samples("sport", NOW)[-1].heard == pytest.approx(2 / 3)
+    assert books.unheard(NOW) == {"silent"}
+    books.expected -= {"silent"}
+    assert books.samples("sport", NOW)[-1].heard == 1.0
+
+
+def test_who_came_later_is_not_missed_before() -> None:
+    books = ledger({"a": 10}, {"a": 10})
+    books.expected |= {"new"}
+    books.take(report("new", [own_row(SLOTS[-1], 0)]), NOW)
+    assert {one.heard for one in books.samples("sport", NOW)} == {1.0}
+
+
+def test_a_clock_that_is_off_is_set_right() -> None:
+    books = Ledger()
+    books.expected = frozenset({"a"})
+    books.take(report("a", [own_row(at + 30, 5) for at in SLOTS]), NOW)
+    assert [one.at for one in books.samples("sport", NOW)] == list(SLOTS)
+
+
+def test_a_row_that_is_told_again_counts_once_and_as_told_last() -> None:
+    books = ledger({"a": 100}, {"a": 10})
+    books.take(report("a", [own_row(at, 10) for at in SLOTS]), NOW)
+    assert {one.arrivals_high for one in books.samples("sport", NOW)[-5:]} == {10.0}
+
+
+def test_a_reader_of_the_history_has_the_same_books() -> None:
+    old, slots = Ledger(), range(START, START + HISTORY_SECONDS, ROW_SECONDS)
+    old.expected = frozenset({"a"})
+    now = float(slots[-1] + ROW_SECONDS) + 0.1
+    rows = [own_row(at, at % 7) for at in slots]
+    for i in range(15, len(rows) + 1):
+        told = rows[i - 15 : i]
+        old.take(report("a", told), float(told[-1].at + ROW_SECONDS) + 0.1)
+        old.samples("sport", float(told[-1].at + ROW_SECONDS) + 0.1)
+    new = Ledger()
+    new.expected = old.expected
+    new.take(report("a", rows), now)
+    assert new.samples("sport", now) == old.samples("sport", now)
+
+
+def test_what_is_old_is_forgotten() -> None:
+    books = ledger({"a": 10}, {"a": 10})
+    books.forget(NOW + HISTORY_SECONDS + 60)
+    assert books.samples("sport", NOW) == ()
+    assert books.replicas("sport", NOW).ready == 0
+
+
+def test_the_middle_replica_speaks_for_all() -> None:
+    books = Ledger()
+    for name, pace in (("a", 40.0), ("b", 41.0), ("liar", 4000.0)):
+        books.take(report(name, [own_row(SLOTS[-1], 1)], pace=pace, load_seconds=5.0), NOW)
+    told = books.replicas("sport", NOW)
+    assert (told.ready, told.limit, told.pace, told.load_seconds) == (3, 8, 41.0, 5.0)
+    assert books.replicas("sport", NOW + 11.0).ready == 0
+
+
+def test_held_requests_are_those_of_the_last_word() -> None:
+    books = Ledger()
+    books.take(report("door", [], member=None, held={"sport": 3}, now=NOW), NOW)
+    books.take(report("other", [], member=None, held={"sport": 2, "world": 1}, now=NOW), NOW)
+    assert (books.held("sport", NOW), books.held("world", NOW)) == (5.0, 1.0)
+    assert books.held("sport", NOW + 11.0) == 0.0
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
+def test_nothing_is_lost_or_made_up(counts: list[int]) -> None:
+    books = Ledger()
+    books.expected = frozenset({"a"})
+    rows = [own_row(START + i * ROW_SECONDS, count) for i, count in enumerate(counts)]
+    now = float(rows[-1].at + ROW_SECONDS) + 0.1
+    books.take(report("a", rows), now)
+    total = sum(one.arrivals_high for one in books.samples("sport", now))
+    assert total == sum(counts)
+
+
+def test_held_requests_count_when_they_came_and_not_again_when_they_go_on() -> None:
+    books, (first, second, third) = Ledger(), SLOTS[-3:]
+    books.expected = frozenset({"a", "door"})
+    doors = [door_row(first, {}, waiting=5), door_row(second, {"a": 5}).model_copy(update={"arrivals": 0})]
+    books.take(report("door", [*doors, door_row(third, {"a": 2})], member=None), NOW)
+    books.take(report("a", [own_row(first, 0), own_row(second, 5), own_row(third, 2)]), NOW)
+    assert [one.arrivals_low for one in books.samples("sport", NOW)[-3:]] == [5.0, 0.0, 2.0]
+
+
+def test_a_door_that_lies_about_what_it_sent_hides_nothing() -> None:
+    sample = ledger({"a": 10}, {"a": 10}).samples("sport", NOW)[-1]
+    books = ledger({"a": 10}, {"a": 10})
+    lies = [door_row(at, {"a": 90}).model_copy(update={"arrivals": 0}) for at in SLOTS]
+    books.take(report("door", lies, member=None), NOW)
+    assert books.samples("sport", NOW)[-1].arrivals_low == sample.arrivals_low
