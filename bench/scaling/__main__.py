@@ -20,7 +20,7 @@ from scaling.compare import FAMILIES, SERVICE, as_json, compare, loads_of, verdi
 from scaling.faults import FAULTS, outcomes
 from scaling.real import measured
 
-LOADS = (0.0, 30.0, 60.0)
+LOADS = (0.0, 30.0)
 TARGET = 0.1
 
 
@@ -99,7 +99,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="only this trace")
-    parser.add_argument("--load", action="append", type=float, help="only this load time; 0: as measured")
+    parser.add_argument(
+        "--load",
+        action="append",
+        type=float,
+        help="only this load time, seconds; 0: as measured in local mode",
+    )
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this fault")
     parser.add_argument("--windows", action="store_true", help="others' windows are tuned as well")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="the folder of the results")

@@ -80,4 +80,4 @@ def settings(pace: float, *, windows: bool) -> dict[str, list[Setting]]:
 
 def bounds() -> list[Setting]:
     """The clairvoyant one, the leanest first."""
-    return [_bound(use) for use in (1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)]
+    return [_bound(use) for use in (1.0, 0.9, 0.8, 0.7, 0.55)]
