@@ -26,7 +26,26 @@ TARGET = 0.1
 
 def compare_part(given: argparse.Namespace) -> int:
     """All families under all load times."""
-    document: dict[str, Any] = {
+    document = _head(given)
+    families, loads = given.family or FAMILIES, given.load or LOADS
+    for family, load, judged in compare(families, loads, given.seeds, given.data, windows=given.windows):
+        told = f"{load:g} s" if load else f"{min(loads_of(0)):g} to {max(loads_of(0)):g} s"
+        report.show(family, told, judged)
+        head = {"trace": family, "load": told}
+        document["verdicts"].append({**head, **verdict(judged)})
+        document["verdictsTuned"].append({**head, **verdict(judged, OURS_TUNED)})
+        document["traces"].setdefault(family, {})[told] = as_json(judged)
+        name = f"scaling-{family}" + (f"-{load:g}s" if load else "")
+        title = f"{family}, replicas load in {told}"
+        report.draw(name, title, judged, given.results, pace=SERVICE.pace, target=TARGET)
+        report.write("scaling-windows" if given.windows else "scaling", document, given.results)
+    report.show_verdicts(document["verdicts"])
+    return 0
+
+
+def _head(given: argparse.Namespace) -> dict[str, Any]:
+    """Under what the comparison is made."""
+    return {
         "service": {
             "batch": SERVICE.batch,
             "limit": SERVICE.limit,
@@ -40,26 +59,6 @@ def compare_part(given: argparse.Namespace) -> int:
         "verdictsTuned": [],
         "traces": {},
     }
-    families, loads = given.family or FAMILIES, given.load or LOADS
-    for family, load, judged in compare(families, loads, given.seeds, given.data, windows=given.windows):
-        told = f"{load:g} s" if load else f"{min(loads_of(0)):g} to {max(loads_of(0)):g} s"
-        report.show(family, told, judged)
-        head = {"trace": family, "load": told}
-        document["verdicts"].append({**head, **verdict(judged)})
-        document["verdictsTuned"].append({**head, **verdict(judged, OURS_TUNED)})
-        document["traces"].setdefault(family, {})[told] = as_json(judged)
-        name = f"scaling-{family}" + (f"-{load:g}s" if load else "")
-        report.draw(
-            name,
-            f"{family}, replicas load in {told}",
-            judged,
-            given.results,
-            pace=SERVICE.pace,
-            target=TARGET,
-        )
-        report.write("scaling-windows" if given.windows else "scaling", document, given.results)
-    report.show_verdicts(document["verdicts"])
-    return 0
 
 
 def faults_part(given: argparse.Namespace) -> int:

@@ -312,16 +312,7 @@ async def _idle_seconds(address: str) -> float:
 
 def compared(seen: Seen, found: Measures, until: float, seeds: int) -> dict[str, Any]:
     """Real and simulated figures, and how far these are off."""
-    waits = [max(0.0, one.seconds - found.idle_seconds) for one in seen.answers if one.status == 200]
-    real = {
-        "waitP95": round(quantile(waits, 0.95), 4),
-        "inTime": round(sum(one <= TARGET for one in waits) / len(seen.answers), 4),
-        "replicaSeconds": round(_replica_seconds(seen.looks, until), 1),
-        "requests": len(seen.answers),
-        "refused": sum(one.status == REFUSED for one in seen.answers),
-        "lost": sum(one.status not in (200, REFUSED) for one in seen.answers),
-        "woken": sum(one.woken for one in seen.answers),
-    }
+    real = _real(seen, found, until)
     bounds = Bounds(0, MOST, target_seconds=TARGET, idle_seconds=float(IDLE_SECONDS))
     runs = {
         "replayed": [simulated(seen, found, until, Replayed(seen.looks), seed) for seed in range(seeds)],
@@ -349,6 +340,19 @@ def compared(seen: Seen, found: Measures, until: float, seeds: int) -> dict[str,
             for one in runs["decided"][0].bins
         ],
         "looks": [[round(one.at, 1), one.asked, one.running, one.ready] for one in seen.looks],
+    }
+
+
+def _real(seen: Seen, found: Measures, until: float) -> dict[str, float]:
+    waits = [max(0.0, one.seconds - found.idle_seconds) for one in seen.answers if one.status == 200]
+    return {
+        "waitP95": round(quantile(waits, 0.95), 4),
+        "inTime": round(sum(one <= TARGET for one in waits) / len(seen.answers), 4),
+        "replicaSeconds": round(_replica_seconds(seen.looks, until), 1),
+        "requests": len(seen.answers),
+        "refused": sum(one.status == REFUSED for one in seen.answers),
+        "lost": sum(one.status not in (200, REFUSED) for one in seen.answers),
+        "woken": sum(one.woken for one in seen.answers),
     }
 
 

@@ -1,7 +1,7 @@
 """How many replicas one sub-model is to have: one pure function of what was seen.
 
     how much comes      the mean over a minute; at once what shorter windows surely show (their rate less
-                        three standard deviations); over the load time a trend, where it beats none
+                        two standard deviations); over the load time a trend, where it beats none
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
@@ -20,15 +20,14 @@ from math import ceil, sqrt
 from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, ScalingReason
 from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
 from fastserve.scaling.samples import Bounds, Sample, Standing, quantile_of
-from fastserve.scaling.staffing import Server, replicas_for
+from fastserve.scaling.staffing import Server, rate_for, replicas_for
 
 MINUTE_SLOTS = 60 // ROW_SECONDS
 SHORT_SLOTS = (2, 3, 5, 10)
 """Windows in which a step up is looked for. Of each the greatest slot is left out: one word alone, which may
 be wrong, is no step."""
-SURE, NOISE = 3.0, 2.0
-"""Standard deviations that count as noise in them, of arrivals at most NOISE times as variable as Poisson's:
-a step makes every measure of that large."""
+SURE = 2.0
+"""Standard deviations of Poisson arrivals that count as noise in them."""
 LATE_SHARE = 0.95
 """The quantile of waits that the target is for."""
 WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5
@@ -100,8 +99,7 @@ class _Seen:
             if slots <= len(self.samples):
                 seconds = (slots - 1) * ROW_SECONDS
                 count = self._trimmed(slots) * seconds
-                noise = SURE * sqrt(count * min(self.burst, NOISE))
-                found.append((count - noise) / seconds)
+                found.append((count - SURE * sqrt(count)) / seconds)
         trend = ahead(self._bins(), max(self.standing.load_seconds, BIN_SECONDS))
         return max(*found, trend or 0.0)
 
@@ -248,11 +246,13 @@ def _doubt(seen: _Seen) -> Wish | None:
 
 def _enough(seen: _Seen) -> int:
     """Replicas that would have served the most that came during the delay."""
-    server = seen.server
+    server, target = seen.server, seen.bounds.target_seconds
     if server is not None:
-        rate = seen.came_back(seen.peak() * SLACK)
+        need = replicas_for(seen.peak() * SLACK, server, target, seen.burst_high)
+        again = seen.came_back(rate_for(need, server, target, seen.burst_high))
         return max(
-            replicas_for(rate, server, seen.bounds.target_seconds, seen.burst_high),
+            need,
+            replicas_for(again, server, target, seen.burst_high),
             ceil(seen.rate * SLACK / server.pace),
         )
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.

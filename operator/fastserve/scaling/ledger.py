@@ -168,7 +168,7 @@ class Ledger:
             at=float(slot),
             arrivals_low=max(0.0, sum(low for low, _ in pairs) + unsent),
             arrivals_high=sum(high for _, high in pairs) + max(0, unsent),
-            busy_seconds=sum(row.busy_seconds for row in own.values()),
+            busy_seconds=sum(book.busy_seconds(slot) for book in books.values()),
             waiting=float(sum(row.waiting for name, row in own.items() if name not in odd)),
             waits=tuple(map(float, map(sum, zip(*waits, strict=True)))) or (0.0,) * BUCKETS,
         )
@@ -206,6 +206,14 @@ class _Book:
         came, went = sum(own[slot].arrivals for slot in last if slot in own), sum(sent[slot] for slot in last)
         differ = abs(came - went) > DIFFERS_BY and max(came, went) > DIFFERS * min(came, went)
         return _Book(own, sent, differ)
+
+    def busy_seconds(self, slot: int) -> float:
+        """As its own row says; of one that tells less than was sent to it as much more."""
+        row, sent = self.own.get(slot), self.sent[slot]
+        if row is None:
+            return 0.0
+        less = self.differ and 0 < row.arrivals < sent
+        return row.busy_seconds * (sent / row.arrivals if less else 1.0)
 
     def arrivals(self, slot: int) -> tuple[float, float]:
         """What both books say, and what one of them says."""

@@ -75,6 +75,21 @@ def test_a_queue_that_stands_is_short_so_that_answers_do_not_come_at_their_deadl
 
 
 @pytest.mark.parametrize("name", INFERENCES)
+def test_where_more_replicas_can_come_a_surge_waits_for_them(name: str) -> None:
+    """A second of twice as much, and time enough to work it off: nobody is turned away for a queue that
+    stands."""
+
+    async def story() -> None:
+        load, peak, sheds = load_on(name, max_waiting=100_000)
+        load.gate.relief = True
+        await load.run(2.0 * peak, 1.0, 30.0)
+        await load.settle()
+        assert not sheds
+
+    run_in_virtual_time(story())
+
+
+@pytest.mark.parametrize("name", INFERENCES)
 def test_after_an_overload_everybody_is_answered_again_within_seconds(name: str) -> None:
     async def story() -> None:
         load, peak, _ = load_on(name)

@@ -147,3 +147,12 @@ def test_a_door_that_lies_about_what_it_sent_hides_nothing() -> None:
     lies = [door_row(at, {"a": 90}).model_copy(update={"arrivals": 0}) for at in SLOTS]
     books.take(report("door", lies, member=None), NOW)
     assert books.samples("sport", NOW)[-1].arrivals_low == sample.arrivals_low
+
+
+def test_of_one_that_tells_too_little_what_runs_counts_as_much_more() -> None:
+    books = Ledger()
+    books.expected = frozenset({"a", "door"})
+    rows = [own_row(at, 2).model_copy(update={"busy_seconds": 0.2}) for at in SLOTS]
+    books.take(report("a", rows), NOW)
+    books.take(report("door", [door_row(at, {"a": 20}) for at in SLOTS], member=None), NOW)
+    assert books.samples("sport", NOW)[-1].busy_seconds == pytest.approx(2.0)

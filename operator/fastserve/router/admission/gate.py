@@ -84,6 +84,9 @@ class Gate:
 
     def __init__(self, places: int, max_waiting: int, on_shed: Callable[[Shed, Priority], None]) -> None:
         self.max_waiting = max_waiting
+        self.relief = False
+        """More replicas can come: who waits in a queue that stands waits for these, and is not turned away
+        while its deadline allows that."""
         self.in_flight = 0
         self.limit = places
         """In force now; between 1 and `places`."""
@@ -238,7 +241,8 @@ class Gate:
     def _make_room(self, waiter: Waiter) -> None:
         """Raises BackendOverloaded where there is none, and nobody to give way."""
         waiting, room = len(self._queue), self.max_waiting
-        if waiting and self._forecast.stands(waiter.since - self._stands_since, waiter.since):
+        stands = self._forecast.stands(waiter.since - self._stands_since, waiter.since)
+        if waiting and stands and not self.relief:
             room = min(room, max(self.limit, STANDING_ROOM))
         if waiting < room:
             return
