@@ -233,7 +233,7 @@ class Measures:
 
     @property
     def service(self) -> Service:
-        return Service(BATCH, self.limit, (BATCH / self.pace,), sheds=True)
+        return Service(BATCH, self.limit, (BATCH / self.pace,))
 
 
 def measures(seen: Seen, idle_seconds: float) -> Measures:

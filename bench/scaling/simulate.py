@@ -36,8 +36,6 @@ class Service:
     max_queue: int = 256
     hold_room: int = 512
     """Requests that all doors together hold."""
-    sheds: bool = False
-    """Whether a queue that stands is kept short, as router/admission does; else it grows to `max_queue`."""
 
     @property
     def pace(self) -> float:
@@ -269,8 +267,9 @@ class Simulation:
             self._compute(chosen, now)
 
     def _has_room(self, replica: Replica, now: float) -> bool:
+        """A queue that stands is kept short, as router/admission does, where no more replicas can come."""
         service, waiting = self._terms.service, len(replica.gate)
-        if not service.sheds:
+        if self._view.replicas < self._terms.most:
             return waiting < service.max_queue
         if not waiting and now - replica.moved_at > service.usual:
             replica.stands_since = now

@@ -117,6 +117,8 @@ class Staff(Document):
     warm_windows: tuple[WarmWindow, ...] = ()
     replicas: Replicas = 1
     """Replicas that are to run now: `spec.replicas` within the bounds."""
+    asked: Annotated[int, Field(ge=0)] = 1
+    """`spec.replicas` as it stands."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs that one replica takes."""
     unplaced: Annotated[int, Field(ge=0)] = 0
@@ -171,7 +173,7 @@ ROW_SECONDS = 2
 class LoadRow(Document):
     """Load of one sub-model as one router saw it in the ROW_SECONDS from `at`."""
 
-    at: int
+    at: Annotated[int, Field(ge=0, le=10**11)]
     """Unix time, a multiple of ROW_SECONDS."""
     member: str
     own: bool
@@ -198,13 +200,13 @@ class LoadReport(Document):
 
     instance: str
     member: str | None = None
-    now: float
+    now: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
     """Unix time of that router's clock."""
     ready: bool = False
     """Whether it takes requests."""
     load_seconds: Amount = 0.0
     """How long its last load took, from the start of the router to the first answer; 0: not known."""
-    limit: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Requests that its gate lets in at once."""
     pace: Amount = 0.0
     """Requests per second that its Triton answers while some wait, as learnt with this version; 0: none ever

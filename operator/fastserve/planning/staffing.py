@@ -25,6 +25,7 @@ def staff_of(sub_model: SubModel, replicas: int, unplaced: int = 0) -> Staff | N
         idle_seconds=scaling.idle_seconds,
         warm_windows=scaling.warm_windows,
         replicas=within(scaling, replicas),
+        asked=replicas,
         gpus=spec.parallelism.tensor if spec.gpu is not None else 0,
         unplaced=unplaced,
     )

@@ -12,6 +12,8 @@ from fastserve.router.keys import Holder
 HOP_HEADER = b"x-fastserve-hop"
 PROOF_HEADER = b"x-fastserve-proof"
 """Between routers only, where the pool asks for keys: that the door was shown one (keys.Holder.proof)."""
+ROUTER_HEADER = b"x-fastserve-router"
+"""Between routers' admin ports only, where the pool asks for keys (keys.KeyRing.token)."""
 PRIORITY_HEADER = b"x-fastserve-priority"
 TENANT_HEADER = b"x-fastserve-tenant"
 """Between routers only; what a caller writes into it at the door is not read."""

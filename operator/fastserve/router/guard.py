@@ -5,7 +5,7 @@ from hmac import compare_digest
 
 from fastserve.api.access import key_digest
 from fastserve.router.answers import Refusal
-from fastserve.router.caller import HOP_HEADER, PROOF_HEADER
+from fastserve.router.caller import HOP_HEADER, PROOF_HEADER, ROUTER_HEADER
 from fastserve.router.keys import Holder, KeyRing, Role
 
 _BEARER = b"bearer "
@@ -30,9 +30,15 @@ class Guard:
             raise Refusal("KeyForbidden", f"the key of {holder.name} is for {allowed}, and not for {role}")
         return holder
 
+    @property
+    def token(self) -> str:
+        """What this router shows others of its pool."""
+        return self.ring.token(self.operator_digest)
+
     def admit_router(self, headers: Mapping[bytes, bytes]) -> None:
         """As `admit`, for what routers tell each other: to them, and to who may read metrics."""
-        if not self._holder(headers).passed_on:
+        shown = headers.get(ROUTER_HEADER)
+        if shown is None or not self.token or not compare_digest(shown, self.token.encode()):
             self.admit(headers, Role.METRICS)
 
     def _holder(self, headers: Mapping[bytes, bytes]) -> Holder:

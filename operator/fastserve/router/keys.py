@@ -19,6 +19,8 @@ _ENTRY = re.compile(r"^(?P<role>infer|metrics)\.(?P<name>[A-Za-z0-9._-]{1,64})$"
 _KEY = re.compile(rb"^[\x21-\x7e]+$")
 _HOP = b"fastserve: this call comes from a router that was shown the key"
 
+_ROUTER = b"fastserve: this comes from a router of the pool; "
+
 
 class Role(StrEnum):
     INFER = "infer"
@@ -47,6 +49,7 @@ class KeyRing:
 
     def __init__(self, keys: Mapping[bytes, Holder]) -> None:
         self._salt = secrets.token_bytes(16)
+        self._secret = b"\n".join(sorted(keys))
         self._by_key = {self._digest(key): holder for key, holder in keys.items()}
         self._by_proof = {
             self._digest(holder.proof.encode()): replace(holder, passed_on=True) for holder in keys.values()
@@ -55,10 +58,10 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    @property
-    def proof(self) -> str:
-        """What a router of this pool shows another one for itself; empty without keys."""
-        return min((holder.proof for holder in self._by_proof.values()), default="")
+    def token(self, salt: str) -> str:
+        """What a router of this pool shows another one for itself, made of all keys, which nobody else has;
+        empty without keys."""
+        return hmac.new(self._secret, _ROUTER + salt.encode(), sha256).hexdigest() if self._secret else ""
 
     def by_key(self, key: bytes) -> Holder | None:
         """The holder of a key."""

@@ -135,7 +135,7 @@ def select(
         (one for one in able if (one.similarity or 0.0) >= rules.min_score),
         key=lambda one: (-(one.similarity or 0.0), one.name),
     )
-    left = [one for one in near if _instead_of(one, near, rules) is None] if asleep else near
+    left = _without_sleepers(near, rules) if asleep else near
     if left:
         weights = _weigh(left, rules)
         because = _why(left, weights, rules)
@@ -143,6 +143,13 @@ def select(
             because += f"; {near[0].name} ({near[0].similarity:.3f}) sleeps"
         return Choice(Outcome.SELECTED, weights, standings, left[0].belief, because)
     return _nobody(standings, rules)
+
+
+def _without_sleepers(near: Sequence[Standing], rules: Rules) -> list[Standing]:
+    """Only the nearest is woken, where no awake one is near enough in its place: an answer that could be had
+    at once does not wait for what would only be added to it."""
+    left = [one for one in near if _instead_of(one, near, rules) is None]
+    return [one for one in left if one.ready or one is left[0]]
 
 
 def _instead_of(one: Standing, others: Sequence[Standing], rules: Rules) -> Standing | None:
@@ -184,6 +191,8 @@ def _beside_the_top(one: Standing, choice: Choice, rules: Rules) -> str:
     awake = _instead_of(one, choice.standings, rules)
     if awake is not None:
         return f"it sleeps, and {awake.name} is awake and near enough (awakeMargin {rules.awake_margin:g})"
+    if one.asleep and not one.ready:
+        return "it sleeps, and only the nearest is woken"
     near = one.belief >= FAR_BEHIND * top.belief
     if one.name in choice.weights or not near:
         word = "at least" if near else "below"

@@ -14,7 +14,8 @@ The history is all that it knows of the past: a new holder of the Lease decides 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, takewhile
 from math import ceil, sqrt
 
 from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, ScalingReason
@@ -41,6 +42,13 @@ PEAK_SLOTS = 10
 """The most that came is the greatest mean over so many slots."""
 DRAIN_SECONDS = 10.0
 """In which what waits is to be worked off."""
+PACE_SLOTS, LEAST_PACE_SLOTS = 6, 3
+"""Slots over which a pace that nobody knows yet is reckoned, at the most and at the least."""
+LEAST_PACE = 1e-6
+"""Requests per second; less is no pace."""
+RECENT_SECONDS = 30.0
+"""Replicas say themselves whether anything came in this time. Where slots are later than that nobody knows,
+and nothing goes to sleep."""
 TWICE = 2
 """A load that came so often within the history is expected once more: replicas for it stay."""
 LOADS_KEPT = 2.0
@@ -144,12 +152,21 @@ class _Seen:
         first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
         return max(sums[end] - sums[end - slots] for end in range(first, len(sums))) / (slots * ROW_SECONDS)
 
-    @property
+    @cached_property
     def server(self) -> Server | None:
-        standing = self.standing
-        if standing.pace <= 0.0:
-            return None
-        return Server(standing.pace, max(1, standing.limit))
+        """What one replica can do, as learnt, or as it does just now while requests wait."""
+        pace = self.standing.pace if self.standing.pace > LEAST_PACE else self._pace_under_way()
+        return Server(pace, max(1, self.standing.limit)) if pace > LEAST_PACE else None
+
+    def _pace_under_way(self) -> float:
+        """Requests per second and replica that were worked off in the newest slots, as long as some waited:
+        what came, less what more of it waits."""
+        run = list(takewhile(lambda one: one.waiting > 0, reversed(self.samples[-PACE_SLOTS:])))
+        if len(run) < LEAST_PACE_SLOTS or not self.standing.ready:
+            return 0.0
+        came = sum(one.arrivals_low for one in run[:-1])
+        seconds = (len(run) - 1) * ROW_SECONDS
+        return (came + run[-1].waiting - run[0].waiting) / seconds / self.standing.ready
 
     def covers(self, seconds: float) -> bool:
         """Whether the history reaches so far back, without holes and with every router heard."""
@@ -262,7 +279,10 @@ def _enough(seen: _Seen) -> int:
 
 def _idle(seen: _Seen) -> bool:
     some = seen.within(seen.bounds.idle_seconds)
-    if seen.standing.held or not seen.standing.ready or not seen.covers(seen.bounds.idle_seconds):
+    standing = seen.standing
+    if standing.held or standing.stirred or standing.lag > RECENT_SECONDS or not standing.ready:
+        return False
+    if not seen.covers(seen.bounds.idle_seconds):
         return False
     return not any(one.arrivals_high or one.waiting or one.busy_seconds for one in some)
 

@@ -47,6 +47,8 @@ class Standing:
     """Replicas that no node takes."""
     held: float = 0.0
     """Requests that doors hold for a sleeper."""
+    stirred: bool = False
+    """Something came of late, by the word of the replicas themselves."""
     lag: float = 0.0
     """Seconds by which the newest slot is late at the best, as where load is read from tells it."""
 

@@ -55,15 +55,15 @@ def test_who_finds_the_queue_full_is_lost() -> None:
     assert (len(run.waits), run.lost) == (4, 2)
 
 
-def test_a_queue_that_stands_is_kept_short_where_the_service_sheds() -> None:
+def test_a_queue_that_stands_is_kept_short_where_no_more_replicas_can_come() -> None:
     arrivals = [1.0 + place / 100.0 for place in range(3000)]
-    plain, sheds = (
-        simulate(arrivals, Always((0.0, 1)), Service(1, 2, (0.05,), sheds=one)) for one in (False, True)
-    )
-    assert max(plain.waits) > 10.0
+    service = Service(1, 2, (0.05,))
+    terms = [Terms(service, (1.0,), until=60.0, most=most) for most in (20, 1)]
+    waits, kept_short = (Simulation(arrivals, Always((0.0, 1)), one).run() for one in terms)
+    assert max(waits.waits) > 10.0
     # 256 came before it was seen to stand, or fewer; after these nobody waits for more than 8 and 2 others.
-    assert max(sheds.waits[-100:]) < 0.6
-    assert sheds.lost > plain.lost
+    assert max(kept_short.waits[-100:]) < 0.6
+    assert kept_short.lost > waits.lost
 
 
 def test_doors_hold_requests_for_a_sleeper_which_counts_as_waiting() -> None:

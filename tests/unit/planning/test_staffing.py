@@ -32,6 +32,7 @@ def test_the_staff_says_what_the_user_said_and_what_is_to_run() -> None:
         idle_seconds=120,
         warm_windows=(WarmWindow(start="08:00", end="18:00"),),
         replicas=3,
+        asked=3,
         unplaced=2,
     )
 

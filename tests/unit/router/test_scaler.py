@@ -24,10 +24,12 @@ from fastserve.api.scaling import (
 from fastserve.cluster.leasing import Leadership
 from fastserve.errors import Conflict
 from fastserve.router.pool import Pool
+from fastserve.router.scaling import deciding
 from fastserve.router.scaling.exporting import ScalingMetrics
 from fastserve.router.scaling.scaler import Scaler, ScalerParts
 from fastserve.router.scaling.wiring import LEASE_TIMES
 from fastserve.router.scaling.writing import ClusterWriter, FileWriter
+from fastserve.scaling.decide import decide
 from fastserve.scaling.ledger import Ledger
 from scaling_cluster import ScaleServer, free_lease
 from scaling_tables import scaled_table
@@ -98,16 +100,15 @@ class World:
         if not self.followed:
             return self.table
         members = tuple(
-            one.model_copy(
-                update={
-                    "staff": one.staff.model_copy(update={"replicas": self.server.replicas[one.name]})
-                    if one.staff
-                    else None
-                }
-            )
+            one.model_copy(update={"staff": self.staff(one.name, one.staff) if one.staff else None})
             for one in self.table.members
         )
         return self.table.model_copy(update={"members": members})
+
+    def staff(self, name: str, staff: Staff) -> Staff:
+        asked = self.server.replicas[name]
+        within = min(staff.most, max(staff.least, asked))
+        return staff.model_copy(update={"replicas": within, "asked": asked})
 
     def scaler(self, name: str, **more: Any) -> Scaler:
         door, loop = self.server.by(name), asyncio.get_running_loop()
@@ -362,3 +363,72 @@ async def test_local_mode_writes_a_file_that_is_always_whole(tmp_path: Path) -> 
         )
         await writer.write(decision, 1)
     assert json.loads(path.read_text()) == {"replicas": {"sport": 3, "world": 0}}
+
+
+def test_a_spec_below_the_bounds_is_brought_up_to_what_runs() -> None:
+    """Or a lower bound that is set to 0 later would end all replicas at once."""
+
+    async def main() -> None:
+        here = world()
+        here.server.replicas["sport"] = 0
+        task = asyncio.create_task(here.scaler("a").run())
+        await asyncio.sleep(5)
+        assert here.server.replicas["sport"] == 1
+        task.cancel()
+
+    run_in_virtual_time(main())
+
+
+def test_whoever_hurries_is_not_let_look_all_the_time() -> None:
+    async def main() -> None:
+        here = world(table=scaled_table({"sport": Staff(least=0, most=8)}))
+        here.server.replicas["sport"], here.load.rate, here.load.held = 0, 0.0, 1
+        here.server.away = False
+        scaler = here.scaler("a")
+        task = asyncio.create_task(scaler.run())
+        await asyncio.sleep(1)
+        before = here.load.looks
+        for _ in range(200):
+            scaler.hurry()
+            await asyncio.sleep(0.01)
+        assert here.load.looks - before <= 10
+        task.cancel()
+
+    run_in_virtual_time(main())
+
+
+def test_a_fault_in_one_sub_model_is_no_other_ones_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        staff = Staff(least=1, most=8)
+        here = world(table=scaled_table({"odd": staff, "sport": staff}))
+        here.server.replicas["odd"] = 1
+        here.load.rate = 130.0
+
+        def fails_for_one(samples: Any, standing: Any, bounds: Any, now: float) -> Any:
+            if not any(one.arrivals_high for one in samples):
+                raise OverflowError("a figure")
+            return decide(samples, standing, bounds, now)
+
+        monkeypatch.setattr(deciding, "decide", fails_for_one)
+        task = asyncio.create_task(here.scaler("a").run())
+        await asyncio.sleep(20)
+        assert here.server.replicas["sport"] >= 4
+        assert here.server.replicas["odd"] == 1
+        task.cancel()
+
+    run_in_virtual_time(main())
+
+
+def test_the_budget_takes_no_last_replica_of_one_that_works() -> None:
+    async def main() -> None:
+        staff = Staff(least=0, most=8, gpus=1)
+        table = scaled_table({"sport": staff, "world": staff}, PoolScaling(max_gpus=2))
+        here = world(table=table)
+        here.server.replicas["world"] = 1
+        here.load.rate = 300.0
+        task = asyncio.create_task(here.scaler("a").run())
+        await asyncio.sleep(60)
+        assert here.server.replicas == {"sport": 1, "world": 1}
+        task.cancel()
+
+    run_in_virtual_time(main())

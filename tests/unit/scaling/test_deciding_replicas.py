@@ -197,3 +197,20 @@ def test_a_new_leader_decides_the_same() -> None:
 def test_the_message_has_the_numbers() -> None:
     wish = decided(steady(130.0, 100.0), standing(1), BOUNDS)
     assert "130.0 requests/s at 40.0 per replica" in wish.message
+
+
+def test_a_pace_that_nobody_knows_is_seen_while_requests_wait() -> None:
+    """40 come a second and 20 are worked off by the one replica: three, and one more for what waits."""
+    history = steady(1.0, 60.0)
+    history += [sample(START + 60 + 2 * i, 80.0, waiting=40.0 * (i + 1)) for i in range(4)]
+    wish = decided(history, standing(1, pace=0.0), BOUNDS)
+    assert 3 <= wish.replicas <= 5
+    assert wish.reason in ("Demand", "Backlog")
+
+
+def test_what_stirs_by_its_own_word_does_not_go_to_sleep() -> None:
+    assert decided(steady(0.0, 62.0), standing(1, stirred=True), ASLEEP).replicas == 1
+
+
+def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
+    assert decided(steady(0.0, 62.0), standing(1, lag=60.0), ASLEEP).replicas == 1

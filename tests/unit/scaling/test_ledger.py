@@ -156,3 +156,24 @@ def test_of_one_that_tells_too_little_what_runs_counts_as_much_more() -> None:
     books.take(report("a", rows), NOW)
     books.take(report("door", [door_row(at, {"a": 20}) for at in SLOTS], member=None), NOW)
     assert books.samples("sport", NOW)[-1].busy_seconds == pytest.approx(2.0)
+
+
+def test_a_clock_that_is_put_back_ends_what_was_known() -> None:
+    books = ledger({"a": 10}, {"a": 10})
+    books.forget(NOW)
+    books.forget(NOW - 3600)
+    assert books.samples("sport", NOW) == ()
+
+
+def test_rows_of_another_age_are_left_aside() -> None:
+    books = Ledger()
+    books.take(report("door", [door_row(0, {"a": 1}), door_row(SLOTS[-1], {"a": 1})], member=None), NOW)
+    assert len(books.samples("sport", NOW)) == 1
+
+
+def test_one_that_says_that_something_came_is_heard_though_its_rows_are_not_read() -> None:
+    books = Ledger()
+    books.hear(report("a", [own_row(SLOTS[-1], 1)]), NOW)
+    assert books.replicas("sport", NOW).stirred
+    books.hear(report("a", [own_row(SLOTS[-1], 0)]), NOW)
+    assert not books.replicas("sport", NOW).stirred

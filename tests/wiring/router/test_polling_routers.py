@@ -70,8 +70,8 @@ def own(whole: bool) -> LoadReport:
     return report("door", [], member=None, now=NOW)
 
 
-def source(peers: list[Peer], proof: str = "") -> RouterSource:
-    return RouterSource(lambda: peers, own, lambda: proof)
+def source(peers: list[Peer], token: str = "") -> RouterSource:
+    return RouterSource(lambda: peers, own, lambda: token)
 
 
 async def test_the_history_is_read_once_and_then_the_last_rows() -> None:
@@ -87,10 +87,10 @@ async def test_the_history_is_read_once_and_then_the_last_rows() -> None:
 
 async def test_a_router_shows_what_it_knows_of_the_keys() -> None:
     async with admin(by_path("a")) as one:
-        reader = source([peer("a", one.port)], proof="abc")
+        reader = source([peer("a", one.port)], token="abc")
         await reader.look(Ledger(), lambda: NOW)
         reader.close()
-        assert "x-fastserve-hop: 1\r\nx-fastserve-proof: abc" in one.heads[0]
+        assert "x-fastserve-router: abc" in one.heads[0]
 
 
 async def test_one_that_is_silent_or_talks_nonsense_stops_nobody() -> None:

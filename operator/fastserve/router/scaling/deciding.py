@@ -1,12 +1,13 @@
 """From load to wishes: every member of the pool that is scaled, one look after another. What is decided is
 a function of the books, the table and the time (fastserve.scaling)."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fastserve.api.routes import Member, RouteTable
-from fastserve.api.scaling import ScalingDecision, Staff
+from fastserve.api.scaling import ScalingDecision, ScalingMode, Staff
 from fastserve.scaling.decide import Wish, decide
 from fastserve.scaling.ledger import Ledger
 from fastserve.scaling.samples import Bounds, Standing
@@ -15,6 +16,8 @@ from fastserve.scaling.warm import warm_replicas
 
 WRITTEN_SECONDS = 10.0
 """For so long what was written counts, until the table says it too."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -29,6 +32,39 @@ class _Memory:
     written_at: float = float("-inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """When is decided, and by how much the newest slot may be late."""
+
+    now: float
+    lag: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """A wish, and what it is made of."""
+
+    name: str
+    standing: Standing
+    bounds: Bounds
+    staff: Staff
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A decision on so many replicas that are to run, `asked` for by the spec."""
+
+    decision: ScalingDecision
+    before: int
+    asked: int
+    mode: ScalingMode
+
+    @property
+    def is_to_write(self) -> bool:
+        return self.mode is ScalingMode.BUILTIN and self.decision.replicas != self.asked
+
+
 class Decider:
     """Decides for the members of one pool; remembers what a sleeper was like."""
 
@@ -41,46 +77,61 @@ class Decider:
         """The last one on each."""
         return tuple(self._told[name] for name in sorted(self._told))
 
-    def standing(
-        self, member: Member, staff: Staff, ledger: Ledger, now: float, lag: float = 0.0
-    ) -> Standing:
-        """What is so with a member."""
-        memory = self._memories.setdefault(member.name, _Memory())
+    def reckon(self, member: Member, staff: Staff, ledger: Ledger, source: Source) -> Reckoned:
+        """What is to be done about one member, were it alone. A fault in its figures is no other's matter."""
+        now = source.now
+        standing = self._standing(member, staff, ledger, source)
+        bounds = bounds_of(staff, now)
+        try:
+            wish = decide(ledger.samples(member.name, now), standing, bounds, now)
+        except (ArithmeticError, ValueError) as error:
+            log.warning("nothing can be decided", extra={"member": member.name, "why": repr(error)})
+            text = "what the routers told makes no sense; nothing is changed"
+            wish = Wish(standing.replicas, standing.replicas, "MetricsMissing", text)
+        return Reckoned(member.name, standing, bounds, staff, wish)
+
+    def settle(self, table: RouteTable, reckoned: Sequence[Reckoned], now: float) -> list[Settled]:
+        """The decisions on all members, within the pool's budget."""
+        known = {one.name for one in reckoned}
+        self._memories = {name: one for name, one in self._memories.items() if name in known}
+        self._told = {name: one for name, one in self._told.items() if name in known}
+        wishes = _within_budget(table, reckoned)
+        return [
+            Settled(
+                self._tell(one.name, wishes[one.name], now),
+                one.standing.replicas,
+                self._asked(one, now),
+                one.staff.mode,
+            )
+            for one in reckoned
+        ]
+
+    def _standing(self, member: Member, staff: Staff, ledger: Ledger, source: Source) -> Standing:
+        """What is so with a member. What it can do is remembered while it sleeps, of the same version."""
+        now, memory = source.now, self._memories.setdefault(member.name, _Memory())
+        heard = ledger.replicas(member.name, now)
         if memory.digest != member.target.digest:
             memory.digest, memory.pace = member.target.digest, 0.0
-        heard = ledger.replicas(member.name, now)
         memory.limit = heard.limit or memory.limit
-        memory.pace = heard.pace or memory.pace
+        memory.pace = heard.pace if heard.ready else memory.pace
         memory.load_seconds = heard.load_seconds or memory.load_seconds
         recent = now - memory.written_at < WRITTEN_SECONDS
         return Standing(
-            replicas=memory.written if recent else staff.replicas,
+            replicas=min(staff.most, max(staff.least, memory.written)) if recent else staff.replicas,
             ready=heard.ready,
             load_seconds=memory.load_seconds,
             limit=memory.limit,
             pace=memory.pace,
             unplaced=staff.unplaced,
             held=ledger.held(member.name, now),
-            lag=lag,
+            stirred=heard.stirred,
+            lag=source.lag,
         )
 
-    def decide(
-        self, table: RouteTable, ledger: Ledger, now: float, lag: float = 0.0
-    ) -> Iterator[tuple[ScalingDecision, int]]:
-        """A decision on each scaled member, with the replicas that it has. `lag` is the source's."""
-        scaled = {one.name: (one, one.staff) for one in table.members if one.staff is not None}
-        self._memories = {name: one for name, one in self._memories.items() if name in scaled}
-        self._told = {name: one for name, one in self._told.items() if name in scaled}
-        stands = {
-            name: self.standing(member, staff, ledger, now, lag) for name, (member, staff) in scaled.items()
-        }
-        wishes = {
-            name: decide(ledger.samples(name, now), stands[name], bounds_of(staff, now), now)
-            for name, (_, staff) in scaled.items()
-        }
-        wishes = _within_budget(table, wishes, stands, now)
-        for name, wish in wishes.items():
-            yield self._tell(name, wish, now), stands[name].replicas
+    def _asked(self, one: Reckoned, now: float) -> int:
+        """What stands in the spec, as far as is known."""
+        memory = self._memories[one.name]
+        return memory.written if now - memory.written_at < WRITTEN_SECONDS else one.staff.asked
 
     def wrote(self, decision: ScalingDecision, now: float) -> None:
         """It was carried out."""
@@ -115,24 +166,22 @@ def bounds_of(staff: Staff, now: float) -> Bounds:
     )
 
 
-def _within_budget(
-    table: RouteTable, wishes: dict[str, Wish], stands: dict[str, Standing], now: float
-) -> dict[str, Wish]:
+def _within_budget(table: RouteTable, reckoned: Sequence[Reckoned]) -> dict[str, Wish]:
     """The wishes that the pool's GPUs allow."""
-    staffs = {one.name: one.staff for one in table.members if one.staff is not None and one.staff.gpus}
-    if table.scaling.max_gpus is None or not staffs:
+    wishes = {one.name: one.wish for one in reckoned}
+    if table.scaling.max_gpus is None:
         return wishes
-    claims = {
-        name: Claim(
-            wanted=wishes[name].replicas,
-            running=stands[name].replicas,
-            least=bounds_of(staff, now).least or (1 if stands[name].held else 0),
-            gpus=staff.gpus,
-        )
-        for name, staff in staffs.items()
-    }
+    claims = {one.name: _claim(one) for one in reckoned if one.staff.gpus}
     given = shared(claims, table.scaling.max_gpus)
     return {name: _cut(wish, given.get(name, wish.replicas), table) for name, wish in wishes.items()}
+
+
+def _claim(one: Reckoned) -> Claim:
+    """One that is not idle keeps a replica, and of one that nobody can judge all stay."""
+    wanted, running = one.wish.replicas, one.standing.replicas
+    unknown = one.wish.reason in ("MetricsMissing", "MetricsPartial")
+    least = max(one.bounds.least, min(1, wanted), min(running, wanted) if unknown else 0)
+    return Claim(wanted, running, least, one.staff.gpus)
 
 
 def _cut(wish: Wish, replicas: int, table: RouteTable) -> Wish:

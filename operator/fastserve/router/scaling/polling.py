@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fastserve.api.scaling import LoadReport
 from fastserve.errors import BackendError
-from fastserve.router.caller import HOP_HEADER, PROOF_HEADER
+from fastserve.router.caller import ROUTER_HEADER
 from fastserve.router.peers import Peer
 from fastserve.router.upstream import Upstream
 from fastserve.scaling.ledger import Ledger
@@ -38,7 +38,7 @@ class LoadSource(Protocol):
 
 class RouterSource:
     """LoadSource over the routers' own ``/v1/load``. `listed` are the others; `own` makes this router's
-    report, of its whole history or of the last rows; `proof` is what routers of this pool show each other
+    report, of its whole history or of the last rows; `token` is what routers of this pool show each other
     in the place of a key; `take` is what is done with a report."""
 
     name: Literal["Routers", "Prometheus"] = "Routers"
@@ -48,14 +48,14 @@ class RouterSource:
         self,
         listed: Callable[[], Sequence[Peer]],
         own: Callable[[bool], LoadReport],
-        proof: Callable[[], str],
+        token: Callable[[], str],
         take: Callable[[Ledger, LoadReport, float], None] = Ledger.take,
     ) -> None:
         self.problem = ""
         self._take = take
         self._listed = listed
         self._own = own
-        self._proof = proof
+        self._token = token
         self._known: dict[str, tuple[str, Upstream]] = {}
         self._complete: set[str] = set()
         """Instances whose whole history was read."""
@@ -102,10 +102,10 @@ class RouterSource:
             self._complete.add(peer.instance)
 
     def _lines(self) -> bytes:
-        proof = self._proof()
-        if not proof:
+        token = self._token()
+        if not token:
             return b""
-        return b"%b: 1\r\n%b: %b\r\n" % (HOP_HEADER, PROOF_HEADER, proof.encode())
+        return b"%b: %b\r\n" % (ROUTER_HEADER, token.encode())
 
     def _keep(self, peers: Sequence[Peer]) -> None:
         """One connection to each, and none to those that are gone."""

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fastserve.api.routes import RouteTable
-from fastserve.api.scaling import ROW_SECONDS, ScalingDecision, ScalingMode, ScalingState
+from fastserve.api.scaling import ROW_SECONDS, ScalingDecision, ScalingState
 from fastserve.cluster.leasing import Leadership, LeaseLost
 from fastserve.errors import ClusterError, Conflict, LocalError
 from fastserve.router.pool import Pool
-from fastserve.router.scaling.deciding import Decider
+from fastserve.router.scaling.deciding import Decider, Reckoned, Source
 from fastserve.router.scaling.exporting import ScalingMetrics
 from fastserve.router.scaling.polling import LoadSource
 from fastserve.router.scaling.writing import ScaleWriter
@@ -20,7 +20,7 @@ from fastserve.scaling.ledger import Ledger
 
 AFTER_ROW_SECONDS = 0.3
 """So long after the end of a row it is looked at: by then every router has closed it."""
-LEAST_PAUSE_SECONDS = 0.1
+LEAST_PAUSE_SECONDS = 0.25
 WAIT_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
@@ -121,37 +121,40 @@ class Scaler:
     async def _decide(
         self, table: RouteTable, ledger: Ledger, decider: Decider, lag: float, check: Callable[[], None]
     ) -> None:
-        now = self._parts.clock()
-        ledger.forget(now)
-        modes = {one.name: one.staff.mode for one in table.members if one.staff is not None}
-        self._parts.metrics.keep(frozenset(modes))
-        for decision, before in decider.decide(table, ledger, now, lag):
-            self._parts.metrics.decided(decision, before)
-            if modes[decision.member] is ScalingMode.BUILTIN and decision.replicas != before:
-                check()
-                await self._write(decision, before, decider)
+        source = Source(self._parts.clock(), lag)
+        scaled = {one.name: (one, one.staff) for one in table.members if one.staff is not None}
+        ledger.forget(source.now)
+        ledger.keep(scaled)
+        reckoned: list[Reckoned] = []
+        for member, staff in scaled.values():
+            reckoned.append(decider.reckon(member, staff, ledger, source))
             await asyncio.sleep(0)  # requests go on between two sub-models
+        self._parts.metrics.keep(frozenset(scaled))
+        for settled in decider.settle(table, reckoned, source.now):
+            self._parts.metrics.decided(settled.decision, settled.before)
+            if settled.is_to_write:
+                check()
+                await self._write(settled.decision, settled.before, decider)
 
     async def _write(self, decision: ScalingDecision, before: int, decider: Decider) -> None:
         extra = {"member": decision.member, "from": before, "to": decision.replicas, "why": decision.message}
         try:
-            await self._parts.writer.write(decision, before)
+            changed = await self._parts.writer.write(decision, before)
         except Conflict:
             log.info("somebody else wrote first", extra=extra)
         except (ClusterError, LocalError) as error:
             log.warning("the number of replicas cannot be written", extra={**extra, "error": str(error)})
         else:
             decider.wrote(decision, self._parts.clock())
-            log.info("scaled", extra={**extra, "reason": decision.reason})
+            if changed:
+                log.info("scaled", extra={**extra, "reason": decision.reason})
 
     async def _pause(self) -> None:
-        """Until just after the row that is under way, or until somebody hurries."""
+        """Until just after the row that is under way, or until somebody hurries; never less than a while."""
+        await asyncio.sleep(LEAST_PAUSE_SECONDS)
         since = (self._parts.clock() - AFTER_ROW_SECONDS) % ROW_SECONDS
-        left = ROW_SECONDS - since
-        if left < LEAST_PAUSE_SECONDS:  # a timer that rang a little early
-            left += ROW_SECONDS
         with suppress(TimeoutError):
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(ROW_SECONDS - since):
                 await self._wake.wait()
         self._wake.clear()
 

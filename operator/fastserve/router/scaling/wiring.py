@@ -85,14 +85,14 @@ class Candidacy:
 
 
 def _source_of(table: RouteTable, pool: Pool, access: Access, report: Report) -> LoadSource:
-    def proof() -> str:
-        return access.guard.ring.proof if access.guard is not None else ""
+    def token() -> str:
+        return access.guard.token if access.guard is not None else ""
 
     prometheus = table.monitoring.prometheus
     if prometheus is None:
-        return RouterSource(lambda: pool.peers.listed, report, proof)
+        return RouterSource(lambda: pool.peers.listed, report, token)
     # Its client is large, and most pools do without.
     from fastserve.router.scaling.prometheus import PrometheusSource  # noqa: PLC0415
 
-    words = RouterSource(lambda: pool.peers.listed, report, proof, Ledger.hear)
+    words = RouterSource(lambda: pool.peers.listed, report, token, Ledger.hear)
     return PrometheusSource(prometheus.url, pool.name, words)

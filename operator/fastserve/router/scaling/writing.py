@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 class ScaleWriter(Protocol):
     """Writes how many replicas a sub-model is to have."""
 
-    async def write(self, decision: ScalingDecision, before: int) -> None:
-        """Raises ClusterError or LocalError where it cannot; Conflict where somebody else was first. `before`
-        is what it was decided on."""
+    async def write(self, decision: ScalingDecision, before: int) -> bool:
+        """Whether it was not so already. Raises ClusterError or LocalError where it cannot; Conflict where
+        somebody else was first. `before` is what it was decided on."""
         ...
 
 
@@ -33,17 +33,20 @@ class FileWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def write(self, decision: ScalingDecision, before: int) -> None:  # noqa: ARG002  the protocol's
+    async def write(self, decision: ScalingDecision, before: int) -> bool:  # noqa: ARG002  the protocol's
         try:
             said = json.loads(self._path.read_bytes())["replicas"]
         except (OSError, ValueError, KeyError):
             said = {}
+        if said.get(decision.member) == decision.replicas:
+            return False
         fresh = self._path.with_suffix(".new")
         try:
             fresh.write_text(json.dumps({"replicas": {**said, decision.member: decision.replicas}}))
             os.replace(fresh, self._path)  # noqa: PTH105  pathlib's moves follow no rule on what is there
         except OSError as error:
             raise LocalError(f"{self._path} cannot be written: {error.strerror}") from error
+        return True
 
 
 class ClusterWriter:
@@ -54,12 +57,12 @@ class ClusterWriter:
         self._namespace = namespace
         self._instance = instance
 
-    async def write(self, decision: ScalingDecision, before: int) -> None:
+    async def write(self, decision: ScalingDecision, before: int) -> bool:
         key = ObjectKey(self._namespace, decision.member)
         scale = await self._cluster.get_scale(SUB_MODEL, key)
         spec = scale.get("spec") or {}
         if spec.get("replicas", 0) == decision.replicas:
-            return
+            return False
         await self._cluster.replace_scale(
             SUB_MODEL, key, {**scale, "spec": {**spec, "replicas": decision.replicas}}
         )
@@ -68,6 +71,7 @@ class ClusterWriter:
             await self._cluster.create_event(self._namespace, event)
         except ClusterError as error:  # what was done stands in the status as well
             log.info("an Event was not written", extra={"why": str(error)})
+        return True
 
 
 def _event(scale: Manifest, decision: ScalingDecision, before: int, instance: str) -> Manifest:

@@ -1,0 +1,130 @@
+"""The two books of one sub-model's load: what its own routers say that came, and what doors say they sent.
+
+Where they agree either is right. Where they do not, one is wrong, broken or lying: then there are to be more
+replicas only for what both say, and fewer only for what neither says.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fastserve.api.scaling import ROW_SECONDS, LoadRow
+from fastserve.scaling.samples import BUCKETS, Sample, quantile_of
+
+CHECK_SLOTS = 10
+"""The two books are compared over so many slots."""
+DIFFERS, DIFFERS_BY = 1.25, 10.0
+"""Factor, and requests, by which they must differ to be told apart."""
+ODD_WAITS = 5.0
+"""How many times longer than in all others requests wait in a replica whose word is not taken."""
+ODD_SECONDS = 0.05
+LATE_SHARE = 0.95
+OPEN_SECONDS = 20.0
+"""Slots so much older than the newest, or less, are added up anew each time: a row may come late."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The rows of one slot, by router."""
+
+    own: dict[str, LoadRow] = field(default_factory=dict)
+    doors: dict[str, LoadRow] = field(default_factory=dict)
+
+    def sent_to(self, replica: str) -> int:
+        return sum(row.sent.get(replica, 0) for row in self.doors.values())
+
+
+_NOTHING = _Slot()
+
+
+class Books:
+    """Of one sub-model."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, _Slot] = {}
+        self._closed: dict[int, Sample] = {}
+        """What was added up of slots that are over."""
+
+    def enter(self, router: str, slot: int, row: LoadRow) -> None:
+        """A row, in the place of what the router said before of the same slot."""
+        rows = self._slots.setdefault(slot, _Slot())
+        (rows.own if row.own else rows.doors)[router] = row
+        self._closed.pop(slot, None)
+
+    def forget(self, oldest: float) -> None:
+        """Drop what is older."""
+        for kept in (self._slots, self._closed):
+            for slot in [one for one in kept if one < oldest]:
+                del kept[slot]
+
+    def samples(self, slots: Sequence[int], replicas: Collection[str]) -> list[Sample]:
+        """The samples of these slots, which ascend; `replicas` are the member's own routers, as known."""
+        last = slots[-CHECK_SLOTS:]
+        differ = frozenset(name for name in replicas if self._differ(name, last))
+        odd = self._odd_waits(last)
+        since = slots[-1] - OPEN_SECONDS if slots else 0.0
+        found: list[Sample] = []
+        for slot in slots:
+            sample = self._closed.get(slot)
+            if sample is None:
+                sample = self._sample(slot, replicas, differ, odd)
+                if slot <= since:
+                    self._closed[slot] = sample
+            found.append(sample)
+        return found
+
+    def _sample(
+        self, slot: int, replicas: Iterable[str], differ: Collection[str], odd: Collection[str]
+    ) -> Sample:
+        rows = self._slots.get(slot, _NOTHING)
+        low = high = busy = 0.0
+        for name in replicas:
+            row, sent = rows.own.get(name), rows.sent_to(name)
+            came = sent if row is None else row.arrivals
+            low += min(came, sent) if name in differ else came
+            high += max(came, sent) if name in differ else came
+            # Of one that tells less than was sent to it as much more runs.
+            less = row is not None and name in differ and 0 < came < sent
+            busy += row.busy_seconds * (sent / came if less else 1.0) if row is not None else 0.0
+        told = [row for name, row in rows.own.items() if name not in odd]
+        waits = [row.waits for row in told if len(row.waits) == BUCKETS]
+        unsent = sum(self._unsent(slot, router, row) for router, row in rows.doors.items())
+        return Sample(
+            at=float(slot),
+            arrivals_low=max(0.0, low + unsent),
+            arrivals_high=high + max(0, unsent),
+            busy_seconds=busy,
+            waiting=float(sum(row.waiting for row in told)),
+            waits=tuple(map(float, map(sum, zip(*waits, strict=True)))) or (0.0,) * BUCKETS,
+        )
+
+    def _unsent(self, slot: int, door: str, row: LoadRow) -> int:
+        """Requests that came to a door and went nowhere, because it holds them; below 0 those that it had
+        held and sent."""
+        before = self._slots.get(slot - ROW_SECONDS, _NOTHING).doors.get(door)
+        held_before = before.waiting if before is not None else 0
+        return min(row.waiting, max(-held_before, row.arrivals - sum(row.sent.values())))
+
+    def _differ(self, replica: str, slots: Sequence[int]) -> bool:
+        came = sent = 0
+        for slot in slots:
+            rows = self._slots.get(slot, _NOTHING)
+            row = rows.own.get(replica)
+            came += row.arrivals if row is not None else 0
+            sent += rows.sent_to(replica)
+        return abs(came - sent) > DIFFERS_BY and max(came, sent) > DIFFERS * min(came, sent)
+
+    def _odd_waits(self, slots: Sequence[int]) -> frozenset[str]:
+        """Replicas in which requests wait many times longer than in every other one: that is theirs alone,
+        and more replicas would not help. Of two it cannot be told which is odd."""
+        rows: dict[str, list[Sample]] = {}
+        for slot in slots:
+            for name, row in self._slots.get(slot, _NOTHING).own.items():
+                if len(row.waits) == BUCKETS:
+                    rows.setdefault(name, []).append(Sample(0.0, waits=tuple(map(float, row.waits))))
+        if len(rows) < 3:
+            return frozenset()
+        waits = {name: quantile_of(told, LATE_SHARE) for name, told in rows.items()}
+        *_, second, longest = sorted(waits.values())
+        if longest <= max(ODD_SECONDS, ODD_WAITS * second):
+            return frozenset()
+        return frozenset(name for name, wait in waits.items() if wait == longest)
