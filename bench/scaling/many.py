@@ -11,7 +11,9 @@ take more afterwards is what scaling costs.
 
 import argparse
 import asyncio
+import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -33,9 +35,11 @@ from fastserve.cluster.kube import connected
 from fastserve.cluster.login import login
 from fastserve.local.environment import Installer
 from fastserve.local.folders import Folders
+from harness.audit import Audit, Write
 from harness.kubectl import Kubectl
 from harness.operators import operator_pods, operator_user
 from harness.processes import processes_of
+from harness.scaling import is_scale
 from harness.target import own_cluster, state_folder, target
 from scaling import report
 from scaling.many_world import (
@@ -48,6 +52,7 @@ from scaling.many_world import (
     members_of,
     names,
     scaled,
+    until,
 )
 from scaling.rounds import rounds, show_rounds
 from scaling.told import Load, close_rows
@@ -86,14 +91,40 @@ class Jump:
     before: int
     after: int
 
+    @property
+    def direction(self) -> str:
+        return "up" if self.after > self.before else "down"
+
+
+class Log:
+    """What the API server writes into its audit log from now on; it is rotated meanwhile."""
+
+    def __init__(self) -> None:
+        self._path = state_folder() / "logs" / "audit.log"
+        self._file = self._path.open("rb")
+        self._file.seek(0, os.SEEK_END)
+
+    def requests(self) -> list[Request]:
+        """Until now, of the bench's namespace, each once: a watch is in the log when it begins and when it
+        ends. The log is closed then."""
+        with self._file as first, tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "audit.log"
+            with copy.open("wb") as into:
+                shutil.copyfileobj(first, into)
+                if self._path.stat().st_ino != os.fstat(first.fileno()).st_ino:
+                    into.write(self._path.read_bytes())
+            seen = [one for one in requests(copy, SPACE) if one.namespace == SPACE]
+        return list({(one.at, one.user, one.right, one.name): one for one in seen}.values())
+
 
 @dataclass(frozen=True)
 class Reading:
-    """At one moment: CPU seconds so far, of each router and of the operator."""
+    """At one moment: CPU seconds so far, of each router and of the operator; and the log from then on."""
 
     at: float
     routers: tuple[float, ...]
     operator: float
+    log: Log
 
 
 class Meter:
@@ -109,14 +140,16 @@ class Meter:
         self._routers.check()
         operator = sum(one.cpu_times().user + one.cpu_times().system for one in self._operator)
         each = tuple(one.cpu_seconds for one in self._routers.by_pool.values())
-        return Reading(time.time(), each, operator)
+        return Reading(time.time(), each, operator, Log())
 
-    def phase(self, name: str, begin: Reading, end: Reading) -> Phase:
+    def phase(self, name: str, begin: Reading) -> Phase:
+        """From `begin` until now."""
+        end, seen = self.read(), begin.log.requests()
         seconds, pools = end.at - begin.at, len(end.routers)
         each = [1000 * (b - a) / seconds for a, b in zip(begin.routers, end.routers, strict=True)]
         memory = [one.seen.memory_full_info().uss for one in self._routers.by_pool.values()]
         calls, leases, writes = Counter[str](), Counter[str](), Counter[str]()
-        for one in self.requests(begin.at, end.at):
+        for one in filter(self._who, seen):
             (leases if one.right.resource == "leases" else calls)[f"{self._who(one)}: {one.right}"] += 1
             if one.writes and one.right.resource != "leases":
                 writes[f"{self._who(one)}: {one.right} {one.name}"] += 1
@@ -133,14 +166,6 @@ class Meter:
             writes=dict(writes.most_common()),
         )
 
-    def requests(self, begin: float, end: float) -> list[Request]:
-        """Of routers and operator, each once: a watch is in the log when it begins and when it ends."""
-        found, first, last = {}, _told(begin), _told(end)
-        for one in requests(state_folder() / "logs" / "audit.log", SPACE):
-            if first <= one.at < last and one.namespace == SPACE and self._who(one):
-                found[one.at, one.user, one.right, one.name] = one
-        return list(found.values())
-
     def _who(self, request: Request) -> str:
         if request.user == self._operator_user:
             return OPERATOR
@@ -148,11 +173,6 @@ class Meter:
             "-p-router"
         )
         return ROUTERS if own else ""
-
-
-def _told(at: float) -> str:
-    """As the audit log writes it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Bench:
@@ -176,14 +196,16 @@ class Bench:
                 meter = Meter(self._cluster, routers)
                 phases = [await self._rest(meter, "nothing scaled", self._seconds / 2)]
                 await asyncio.to_thread(self._apply, scaling=True)
-                await self._settled(meter)
+                await self._settled()
                 phases.append(await self._rest(meter, "at rest", self._seconds))
-                begin = meter.read()
-                jumps = await self._change()
-                phases.append(meter.phase("under change", begin, meter.read()))
-                _say(f"{len(jumps)} jumps; waiting for what the last of them call for")
-                await asyncio.sleep(AFTER_SECONDS)
-                return phases, answers_to(jumps, meter.requests(begin.at, time.time()))
+                with Audit() as audit:
+                    begin = meter.read()
+                    jumps = await self._change()
+                    phases.append(await asyncio.to_thread(meter.phase, "under change", begin))
+                    _say(f"{len(jumps)} jumps; waiting for what the last of them call for")
+                    await asyncio.sleep(AFTER_SECONDS)
+                    writes = await asyncio.to_thread(audit.all_writes, SPACE)
+                return phases, answers_to(jumps, writes)
         finally:
             routers.end()
 
@@ -216,30 +238,30 @@ class Bench:
             found = self._kubectl.list_of("modelpools")
             return sum(_is_ready(one) for one in found) == len(self._pools)
 
-        seconds = await until_in_thread(ready, START_SECONDS, "all pools are Ready")
+        seconds = await until(ready, START_SECONDS, "all pools are Ready")
         _say(f"{len(self._pools)} pools are Ready after {seconds:.0f} s")
 
     async def _rest(self, meter: Meter, name: str, seconds: float) -> Phase:
         _say(f"{name}: {seconds:g} s")
         begin = meter.read()
         await asyncio.sleep(seconds)
-        return meter.phase(name, begin, meter.read())
+        return await asyncio.to_thread(meter.phase, name, begin)
 
-    async def _settled(self, meter: Meter) -> None:
-        """Every Lease is held, and nobody wrote anything for a while."""
+    async def _settled(self) -> None:
+        """Every Lease is held, and nobody wrote anything else for a while."""
         leases = {scaling_lease_name(pool) for pool in self._pools}
+        wrote_at = time.monotonic()
 
         def quiet() -> bool:
-            now = time.time()
-            held = {
-                one["metadata"]["name"]
-                for one in self._kubectl.list_of("leases")
-                if one["spec"].get("holderIdentity")
-            }
-            seen = [one for one in meter.requests(now - QUIET_SECONDS, now) if one.writes]
-            return leases <= held and all(one.right.resource == "leases" for one in seen)
+            nonlocal wrote_at
+            if any(one.told.split()[1] != "leases" for one in audit.all_writes(SPACE)):
+                wrote_at = time.monotonic()
+            found = self._kubectl.list_of("leases")
+            held = {one["metadata"]["name"] for one in found if one["spec"].get("holderIdentity")}
+            return leases <= held and time.monotonic() - wrote_at > QUIET_SECONDS
 
-        seconds = await until_in_thread(quiet, SETTLE_SECONDS, f"no writes for {QUIET_SECONDS:g} s")
+        with Audit() as audit:
+            seconds = await until(quiet, SETTLE_SECONDS, f"no writes for {QUIET_SECONDS:g} s")
         _say(f"all scale, and nobody has written for {QUIET_SECONDS:g} s, after {seconds:.0f} s")
 
     async def _change(self) -> list[Jump]:
@@ -267,40 +289,43 @@ def _is_ready(pool: dict[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-async def until_in_thread(what: Any, seconds: float, said: str) -> float:
-    """As `until`, of what takes a while to look at."""
-    began = time.monotonic()
-    while not await asyncio.to_thread(what):
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"not within {seconds:g} s: {said}")
-        await asyncio.sleep(2.0)
-    return time.monotonic() - began
-
-
-def answers_to(jumps: Sequence[Jump], seen: Sequence[Request]) -> dict[str, Any]:
-    """How soon after a jump its sub-model was scaled for the first time, up and down apart."""
+def answers_to(jumps: Sequence[Jump], writes: Sequence[Write]) -> dict[str, Any]:
+    """How soon after a jump its sub-model was scaled for the first time and for the last time, up and down
+    apart."""
     wrote: dict[str, list[float]] = {}
-    for one in seen:
-        if one.right.resource == "submodels/scale" and one.writes and one.code < 300:
-            wrote.setdefault(one.name, []).append(datetime.fromisoformat(one.at).timestamp())
-    found: dict[str, list[float | None]] = {"up": [], "down": []}
+    for one in writes:
+        if is_scale(one) and one.code < 300:
+            wrote.setdefault(one.told.split()[2], []).append(datetime.fromisoformat(one.at).timestamp())
+    first: dict[str, list[float]] = {"up": [], "down": []}
+    last: dict[str, list[float]] = {"up": [], "down": []}
     for jump in jumps:
         later = [one.at for one in jumps if one.member == jump.member and one.at > jump.at]
         end = min(later, default=float("inf"))
         times = [at - jump.at for at in wrote.get(jump.member, ()) if jump.at < at < end]
-        found["up" if jump.after > jump.before else "down"].append(min(times, default=None))
-    told: dict[str, Any] = {name: _summary(each) for name, each in found.items()}
-    return {**told, "scaleWrites": sum(map(len, wrote.values()))}
+        if times:
+            first[jump.direction].append(min(times))
+            last[jump.direction].append(max(times))
+    count = Counter(jump.direction for jump in jumps)
+    return {
+        "scaleWrites": sum(map(len, wrote.values())),
+        **{
+            name: {"jumps": count[name], "first": _summary(first[name]), "last": _summary(last[name])}
+            for name in first
+        },
+    }
 
 
-def _summary(seconds: Sequence[float | None]) -> dict[str, float]:
-    known = sorted(one for one in seconds if one is not None)
-    told = {"jumps": len(seconds), "unanswered": len(seconds) - len(known)}
-    if not known:
-        return {**told}
-    shares = {"p50": 0.5, "p95": 0.95}
-    at = {name: known[min(len(known) - 1, int(share * len(known)))] for name, share in shares.items()}
-    return {**told, **{name: round(one, 2) for name, one in at.items()}, "most": round(known[-1], 2)}
+def _summary(seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {"count": 0}
+    known = sorted(seconds)
+    p50, p95 = (known[min(len(known) - 1, int(share * len(known)))] for share in (0.5, 0.95))
+    return {
+        "count": len(known),
+        "p50": round(p50, 2),
+        "p95": round(p95, 2),
+        "most": round(known[-1], 2),
+    }
 
 
 def _say(text: str) -> None:
@@ -309,21 +334,25 @@ def _say(text: str) -> None:
 
 def show(phases: Sequence[Phase], answers: dict[str, Any]) -> None:
     """CPU and writes, calls, and the answers to jumps."""
-    table = report.new_table("PHASE", "S", "ROUTER mCPU", "MOST", "OPERATOR mCPU", "ROUTER MiB", "WRITES")
+    heads = ("ROUTER mCPU", "MOST", "FOR SCALING", "OPERATOR mCPU", "ROUTER MiB", "WRITES")
+    table = report.new_table("PHASE", "S", *heads)
     for one in phases:
-        cpu = (one.router_millicores, one.router_millicores_most, one.operator_millicores, one.router_mib)
-        table.add_row(one.name, f"{one.seconds:g}", *map(str, cpu), str(sum(one.writes.values())))
+        more = one.router_millicores - phases[0].router_millicores
+        cpu = (one.router_millicores, one.router_millicores_most, more, one.operator_millicores)
+        told = (*(f"{value:.2f}" for value in cpu), f"{one.router_mib:g}", str(sum(one.writes.values())))
+        table.add_row(one.name, f"{one.seconds:g}", *told)
     report.console.print("Per pool; writes all in all, without those of Leases", table)
     table = report.new_table("CALLS PER POOL AND MINUTE", *(one.name.upper() for one in phases))
     for key in sorted({key for one in phases for key in (*one.calls, *one.lease_calls)}):
-        told = [one.calls.get(key, one.lease_calls.get(key, 0.0)) for one in phases]
-        table.add_row(key, *(f"{count:.2f}" for count in told))
+        calls = [one.calls.get(key, one.lease_calls.get(key, 0.0)) for one in phases]
+        table.add_row(key, *(f"{count:.2f}" for count in calls))
     report.console.print(table)
-    table = report.new_table("LOAD JUMPS", "JUMPS", "NOT WRITTEN FOR", "P50 S", "P95 S", "MOST S")
-    for name in ("up", "down"):
-        row = answers[name]
-        table.add_row(name, *(str(row.get(key, "")) for key in ("jumps", "unanswered", "p50", "p95", "most")))
-    report.console.print("Seconds from a jump to the first write of /scale", table)
+    table = report.new_table("JUMPS OF LOAD", "JUMPS", "/scale WRITTEN", "FOR", "P50 S", "P95 S", "MOST S")
+    for name, word in ((name, word) for name in ("up", "down") for word in ("first", "last")):
+        row = answers[name][word]
+        times = (str(row.get(key, "")) for key in ("count", "p50", "p95", "most"))
+        table.add_row(name, str(answers[name]["jumps"]), f"for the {word} time", *times)
+    report.console.print("Seconds from a jump until /scale is written", table)
 
 
 def main() -> int:

@@ -254,10 +254,11 @@ def _set_addresses(verb: str, pods: Sequence[Manifest]) -> None:
 
 
 async def until(what: Callable[[], bool], seconds: float, said: str) -> float:
-    """Wait until it is so; the seconds that it took. Raises AssertionError, saying what was not."""
+    """Wait until it is so, which a thread looks at; the seconds that it took. Raises AssertionError, saying
+    what was not."""
     began = time.monotonic()
-    while not what():
+    while not await asyncio.to_thread(what):
         if time.monotonic() - began > seconds:
             raise AssertionError(f"not within {seconds:g} s: {said}")
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
     return time.monotonic() - began

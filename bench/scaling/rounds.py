@@ -1,5 +1,7 @@
 """For how long one round of deciding stops a router: the true Scaler, books and decisions in an event loop
 that something else wants to run in as well. The reports are as routers tell them, JSON, without a network.
+
+    python -m scaling.rounds        prints what scaling.many writes as well
 """
 
 import asyncio
@@ -22,7 +24,6 @@ from fastserve.api.scaling import (
     WAIT_BOUNDS,
     LoadReport,
     LoadRow,
-    ScalingDecision,
 )
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
@@ -149,8 +150,8 @@ class Told:
 class Nobody:
     """ScaleWriter that writes nothing."""
 
-    async def write(self, decision: ScalingDecision, before: int) -> None:
-        """Done."""
+    async def write(self, *_: object) -> bool:
+        return True
 
 
 def _told(shape: Shape, name: str, member: str | None, now: float, seconds: float) -> bytes:
@@ -258,3 +259,7 @@ def show_rounds(found: Sequence[Round]) -> None:
     report.console.print(
         "Milliseconds of a round of deciding, every 2 s, and of its longest stretch without a pause", table
     )
+
+
+if __name__ == "__main__":
+    show_rounds(rounds())

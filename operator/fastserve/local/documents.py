@@ -111,6 +111,8 @@ class ReplicaCount(Document):
     """How many replicas of a scaled sub-model are to run."""
 
     replicas: int
+    said: int = 0
+    """By who scales, or by the YAML; `replicas` are within the bounds."""
     unplaced: int = 0
     """Of these, so many do not fit."""
     because: str = ""

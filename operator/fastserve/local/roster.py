@@ -20,5 +20,5 @@ class Roster:
         count = self.place.counts.get(member.name)
         if member.staff is None or count is None:
             return member
-        numbers = {"replicas": count.replicas, "unplaced": count.unplaced}
+        numbers = {"replicas": count.replicas, "asked": count.said, "unplaced": count.unplaced}
         return member.model_copy(update={"staff": member.staff.model_copy(update=numbers)})

@@ -100,7 +100,10 @@ class Crew:
         """Its router answers what it has; returns when nothing is left of both."""
         await self._supervisor.end(replica.router, replica.patience)
         await self._supervisor.end(replica.triton)
-        self._outfit.clear(replica.place)
+        try:
+            self._outfit.clear(replica.place)
+        except OSError as error:  # what is left of it on the disk stops nobody
+            log.warning("a replica's files are left: %s", error)
         self._replicas.remove(replica)
         self._room.replicas.remove(replica)
 
@@ -118,7 +121,8 @@ class Crew:
 
     def _count(self, wanted: WantedPool, member: Member, staff: Staff, now: float) -> ReplicaCount:
         """Start or dismiss, and say what came of it."""
-        asked = min(staff.most, max(staff.least, self._asked.setdefault(member.name, staff.replicas)))
+        said = self._asked.setdefault(member.name, staff.asked)
+        asked = min(staff.most, max(staff.least, said))
         crew = self._serving(member.name)
         for replica in crew[asked:]:
             self._room.note(replica)
@@ -127,7 +131,7 @@ class Crew:
         while len(crew) < asked and not because:
             because = self._start(wanted, member, staff, now)
             crew = self._serving(member.name)
-        return ReplicaCount(replicas=asked, unplaced=max(0, asked - len(crew)), because=because)
+        return ReplicaCount(replicas=asked, said=said, unplaced=max(0, asked - len(crew)), because=because)
 
     def _serving(self, member: str) -> list[Replica]:
         return [one for one in self._replicas if one.place.member == member and one.left_at is None]

@@ -30,6 +30,7 @@ from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.scaling.exposition import LoadMetrics
 from fastserve.router.scaling.meter import RECENT_SECONDS, Meter
+from fastserve.router.scaling.scaler import Scaler
 from fastserve.router.scaling.wiring import scaler_of
 from fastserve.router.serving import OwnReplica
 from fastserve.router.settings import RouterSettings
@@ -120,28 +121,9 @@ class Router:
         self._drain = Drain(self.data, self.pool.own, times)
         path = settings.drain_socket
         self._drain_door = DrainDoor(path, self._drain) if path is not None else None
-        parts = AdminParts(
-            settings.instance,
-            self.pool,
-            self.sidecar,
-            self._metrics,
-            door,
-            self.data,
-            self._prototypes,
-            self._access,
-            self._reviver,
-            lambda: self._scaler.state if self._scaler is not None else None,
-        )
-        admin = AdminDoor(parts)
+        admin = AdminDoor(self._admin_parts(door))
         self.admin = HttpServer(admin.handle, lambda _: ADMIN_MAX_BODY, self._metrics.refused)
-
-        def report(whole: bool) -> LoadReport:
-            return admin.load(HISTORY_SECONDS if whole else RECENT_SECONDS)
-
-        registry = self._metrics.registry
-        self._scaler = scaler_of(settings, self.pool, self._access, registry, report=report, cluster=reads)
-        if self._scaler is not None:
-            self.pool.waking.on_hold = self._scaler.hurry
+        self._scaler = self._make_scaler(admin, reads)
 
     async def serve(self, doors: Doors) -> None:
         """Serve until `stopping` is set, then drain."""
@@ -165,6 +147,30 @@ class Router:
             data.close()
             admin.close()
             await self._close()
+
+    def _admin_parts(self, door: DataDoor) -> AdminParts:
+        return AdminParts(
+            self._settings.instance,
+            self.pool,
+            self.sidecar,
+            self._metrics,
+            door,
+            self.data,
+            self._prototypes,
+            self._access,
+            self._reviver,
+            lambda: self._scaler.state if self._scaler is not None else None,
+        )
+
+    def _make_scaler(self, admin: AdminDoor, reads: Scales | None) -> Scaler | None:
+        def report(whole: bool) -> LoadReport:
+            return admin.load(HISTORY_SECONDS if whole else RECENT_SECONDS)
+
+        registry, access = self._metrics.registry, self._access
+        scaler = scaler_of(self._settings, self.pool, access, registry, report=report, cluster=reads)
+        if scaler is not None:
+            self.pool.waking.on_hold = scaler.hurry
+        return scaler
 
     async def _open(self, data: Listener) -> None:
         """Where TLS is wanted, callers wait for a certificate; nobody is served without."""

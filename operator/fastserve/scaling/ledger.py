@@ -7,7 +7,7 @@ again resets nothing, and a new reader who asks for the whole history has the sa
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import floor, inf
-from statistics import median_low
+from statistics import median_high, median_low
 
 from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, LoadReport, LoadRow
 from fastserve.scaling.books import Books
@@ -115,7 +115,8 @@ class Ledger:
         return Replicas(
             ready=sum(one.ready for one in reports),
             limit=median_low([one.limit for one in reports if one.limit] or [0]),
-            pace=median_low([one.pace for one in reports if one.pace] or [0.0]),
+            # Of two the greater: that a replica does more than it can is seen by what waits.
+            pace=median_high([one.pace for one in reports if one.pace] or [0.0]),
             load_seconds=median_low([one.load_seconds for one in reports if one.load_seconds] or [0.0]),
             stirred=any(row.arrivals or row.waiting for row in own),
         )

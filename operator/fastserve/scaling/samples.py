@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastserve.api.scaling import ROW_SECONDS, WAIT_BOUNDS
+from fastserve.api.scaling import WAIT_BOUNDS
 
 BUCKETS = len(WAIT_BOUNDS) + 1
 
@@ -62,14 +62,6 @@ class Bounds:
     target_seconds: float = 0.1
     down_delay_seconds: float = 60.0
     idle_seconds: float = 300.0
-
-
-def rate_of(samples: Sequence[Sample], *, high: bool = False) -> float:
-    """Requests per second that came over these slots."""
-    if not samples:
-        return 0.0
-    total = sum(one.arrivals_high if high else one.arrivals_low for one in samples)
-    return total / (ROW_SECONDS * len(samples))
 
 
 def quantile_of(samples: Sequence[Sample], share: float) -> float:

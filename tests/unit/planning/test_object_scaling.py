@@ -122,11 +122,12 @@ def test_what_is_suspended_runs_nothing_and_is_not_scaled(whose: str) -> None:
     assert cluster.names(LEASE) == []
 
 
-def test_what_is_rejected_and_suspended_is_not_scaled_either() -> None:
+def test_what_is_rejected_is_not_scaled_for_nobody_would_carry_it_out() -> None:
     cluster = news(1)
+    assert member_table(cluster).members[0].staff is not None
     cluster.sub_models["sport"]["spec"] |= {"model": {"storageUri": "file:///x"}}
     cluster.settle()
-    assert member_table(cluster).members[0].staff is not None
+    assert member_table(cluster).members[0].staff is None
     cluster.sub_models["sport"]["spec"]["suspend"] = True
     cluster.settle()
     assert member_table(cluster).members[0].staff is None

@@ -21,7 +21,7 @@ from fastserve.api.scaling import (
     ScalingState,
     Staff,
 )
-from fastserve.cluster.leasing import Leadership
+from fastserve.cluster.leasing import Leadership, LeaseLost
 from fastserve.errors import Conflict
 from fastserve.router.pool import Pool
 from fastserve.router.scaling import deciding
@@ -202,15 +202,32 @@ def test_a_holder_that_reads_and_writes_too_late_changes_nothing() -> None:
         decision = ScalingDecision(
             member="sport", replicas=7, reason="Demand", message="", time="2026-01-01T00:00:00Z"
         )
-        late = asyncio.create_task(ClusterWriter(door, "default", "old").write(decision, 1))
+        late = asyncio.create_task(ClusterWriter(door, "default", "old").write(decision, 1, lambda: None))
         await asyncio.sleep(1)
         await ClusterWriter(server.by("new"), "default", "new").write(
-            decision.model_copy(update={"replicas": 2}), 1
+            decision.model_copy(update={"replicas": 2}), 1, lambda: None
         )
         door.after_read.set()
         with pytest.raises(Conflict):
             await late
         assert server.replicas == {"sport": 2}
+
+    run_in_virtual_time(main())
+
+
+def test_nothing_is_written_when_the_lease_was_lost_while_scale_was_read() -> None:
+    async def main() -> None:
+        server = ScaleServer({"sport": 1}, free_lease())
+
+        def lost() -> None:
+            raise LeaseLost("another one holds it")
+
+        decision = ScalingDecision(
+            member="sport", replicas=7, reason="Demand", message="", time="2026-01-01T00:00:00Z"
+        )
+        with pytest.raises(LeaseLost):
+            await ClusterWriter(server.by("old"), "default", "old").write(decision, 1, lost)
+        assert server.replicas == {"sport": 1}
 
     run_in_virtual_time(main())
 
@@ -361,7 +378,7 @@ async def test_local_mode_writes_a_file_that_is_always_whole(tmp_path: Path) -> 
         decision = ScalingDecision(
             member=name, replicas=replicas, reason="Demand", message="", time="2026-01-01T00:00:00Z"
         )
-        await writer.write(decision, 1)
+        await writer.write(decision, 1, lambda: None)
     assert json.loads(path.read_text()) == {"replicas": {"sport": 3, "world": 0}}
 
 

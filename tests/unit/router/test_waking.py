@@ -283,3 +283,13 @@ def test_one_that_sleeps_is_no_ready_one_and_keeps_its_labels() -> None:
         assert night.pool.labels("m") == ("a", "b")
 
     at_night(story)
+
+
+@pytest.mark.parametrize(("least", "holds"), [(0, True), (1, False)])
+async def test_a_door_that_comes_while_one_is_woken_holds_as_the_others_do(least: int, holds: bool) -> None:
+    staff = {"staff": {"least": least, "most": 2, "replicas": 1}}
+    member = {"name": "m", "meaning": MEANING, "target": TARGET, **staff}
+    pool = Pool("pool", None, Peers("door", lambda _name, _ready: None))
+    pool.snapshot = parse_table(json.dumps({**TABLE, "members": [member]}))
+    pool.waking.take(pool.snapshot.members, ROOM, asyncio.get_running_loop().time())
+    assert pool.waking.sleeps("m") is holds

@@ -185,15 +185,6 @@ def test_at_most() -> None:
     assert (wish.replicas, wish.reason) == (20, "AtMost")
 
 
-def test_a_new_leader_decides_the_same() -> None:
-    """The history is all that counts: each decision follows from the samples, not from who decided before."""
-    rng = random.Random(11)
-    history = [
-        sample(START + i * ROW_SECONDS, float(poisson(rng, 60 + 40 * (i // 50 % 2)))) for i in range(300)
-    ]
-    assert decided(history, standing(3), BOUNDS) == decided(list(history), standing(3), BOUNDS)
-
-
 def test_the_message_has_the_numbers() -> None:
     wish = decided(steady(130.0, 100.0), standing(1), BOUNDS)
     assert "130.0 requests/s at 40.0 per replica" in wish.message

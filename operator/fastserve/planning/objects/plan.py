@@ -154,10 +154,11 @@ def _known(pool: ModelPool, members: _Members) -> ObjectPlan:
 
 
 def _kept(observed: Observed, judged: Membership) -> dict[str, Member]:
-    """Rejected sub-models that run, or would: their members in the table that routers have."""
+    """Rejected sub-models that run, or would: their members in the table that routers have. They are not
+    scaled: nobody would carry out what is decided on them."""
     table = table_of(observed)
     return {
-        member.name: member.model_copy(update={"staff": None}) if suspended(observed, member.name) else member
+        member.name: member.model_copy(update={"staff": None})
         for member in (table.members if table else ())
         if member.name in judged.rejected
         and (

@@ -123,7 +123,7 @@ class Meter:
             limit=load.limit if load else 0,
             pace=load.pace if load else 0.0,
             held={name: door.held for name, door in self.doors.items() if door.held},
-            rows=tuple(row for row in self._rows if row.at + ROW_SECONDS > now - seconds),
+            rows=tuple(row for row in self._rows if row.at + ROW_SECONDS > now - _told(row, seconds)),
         )
 
     @property
@@ -140,6 +140,12 @@ class Meter:
                 self._rows.append(_door_row(self._at, member, door))
             door.past += door.arrivals
             door.arrivals, door.sent = 0, {}
+
+
+def _told(row: LoadRow, seconds: float) -> float:
+    """For how long a row is told. What doors sent is compared with what came, of late; a history of it would
+    be of no use, and grow with the square of the pool."""
+    return seconds if row.own else min(seconds, RECENT_SECONDS)
 
 
 def _begin(now: float) -> int:

@@ -17,6 +17,7 @@ from fastserve.scaling.ledger import Ledger
 ASK_SECONDS = 1.0
 HISTORY_ASK_SECONDS = 3.0
 AT_ONCE = 32
+MOST_BYTES = 8 << 20
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ class LoadSource(Protocol):
 class RouterSource:
     """LoadSource over the routers' own ``/v1/load``. `listed` are the others; `own` makes this router's
     report, of its whole history or of the last rows; `token` is what routers of this pool show each other
-    in the place of a key; `take` is what is done with a report."""
+    in the place of a key. Without `rows` it reads what routers say of themselves, and leaves their rows."""
 
     name: Literal["Routers", "Prometheus"] = "Routers"
     lag = 0.0
@@ -49,10 +50,12 @@ class RouterSource:
         listed: Callable[[], Sequence[Peer]],
         own: Callable[[bool], LoadReport],
         token: Callable[[], str],
-        take: Callable[[Ledger, LoadReport, float], None] = Ledger.take,
+        *,
+        rows: bool = True,
     ) -> None:
         self.problem = ""
-        self._take = take
+        self._take = Ledger.take if rows else Ledger.hear
+        self._reads_history = rows
         self._listed = listed
         self._own = own
         self._token = token
@@ -62,8 +65,8 @@ class RouterSource:
 
     async def look(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         peers = self._listed()
-        self._keep(peers)
         own = self._own(not self._complete)
+        self._keep(peers, own.instance)
         self._take(ledger, own, clock())
         # Who is not ready, by somebody else's word, is asked and need not answer.
         ledger.expected = frozenset(
@@ -85,14 +88,14 @@ class RouterSource:
     async def _ask(
         self, peer: Peer, ledger: Ledger, clock: Callable[[], float], turns: asyncio.Semaphore
     ) -> None:
-        whole = peer.instance not in self._complete
+        whole = self._reads_history and peer.instance not in self._complete
         path, seconds = ("/v1/load/history", HISTORY_ASK_SECONDS) if whole else ("/v1/load", ASK_SECONDS)
         async with turns:
             try:
                 upstream = self._known[peer.instance][1]
                 reply = await upstream.get(path, seconds, self._lines())
-                if reply.status != 200:
-                    raise BackendError(f"{path} is answered {reply.status}")
+                if reply.status != 200 or len(reply.body) > MOST_BYTES:
+                    raise BackendError(f"{path} is answered {reply.status} with {len(reply.body)} bytes")
                 report = LoadReport.model_validate_json(reply.body)
             except (BackendError, ValidationError) as error:
                 log.debug("a router does not tell its load", extra={"peer": peer.instance, "why": str(error)})
@@ -107,7 +110,7 @@ class RouterSource:
             return b""
         return b"%b: %b\r\n" % (ROUTER_HEADER, token.encode())
 
-    def _keep(self, peers: Sequence[Peer]) -> None:
+    def _keep(self, peers: Sequence[Peer], own: str) -> None:
         """One connection to each, and none to those that are gone."""
         known: dict[str, tuple[str, Upstream]] = {}
         for peer in peers:
@@ -119,4 +122,4 @@ class RouterSource:
         for _, upstream in self._known.values():
             upstream.close()
         self._known = known
-        self._complete &= {*known, *(one for one in self._complete if one not in self._known)}
+        self._complete &= {*known, own}

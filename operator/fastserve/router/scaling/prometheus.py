@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from math import ceil, inf
 from typing import Any, Literal, Protocol
 
@@ -147,18 +148,19 @@ class ScrapedHistory:
         return reading
 
     def problems(self, reading: Reading, lag: float, now: float) -> tuple[str, ...]:
-        """What is wrong with what it tells."""
+        """What is wrong with what it tells, in words that stay while it stays."""
         if not reading.newest:
             no_series = f"Prometheus at {self._url} has no {INFO} of routers of the pool {self._pool}"
             return (f"{no_series}: let it scrape /metrics at the admin port of each",)
         problems = []
         if now - reading.newest > lag:
-            problems.append(f"Prometheus' newest scrape of a router is {now - reading.newest:.0f} s old")
+            when = datetime.fromtimestamp(reading.newest, UTC).strftime("%H:%M:%S UTC")
+            problems.append(f"Prometheus has scraped no router since {when}")
         if reading.dropped:
-            problems.append(f"{reading.dropped} values in Prometheus are NaN, infinite or negative")
+            problems.append("some values in Prometheus are NaN, infinite or negative")
         if abs(self._off) > CLOCK_SECONDS:
             side = "ahead" if self._off > 0 else "behind"
-            problems.append(f"Prometheus' clock is {abs(self._off):.0f} s {side} and reckoned with")
+            problems.append(f"Prometheus' clock is more than {CLOCK_SECONDS:g} s {side}, and reckoned with")
         return tuple(problems)
 
     def why(self, error: Exception) -> str:
@@ -168,7 +170,8 @@ class ScrapedHistory:
             return f"{name} does not answer as a Prometheus does"
         if isinstance(error, OSError):  # every error of requests is one
             return f"{name} is not reached within {TIMEOUT_SECONDS} s ({type(error).__name__})"
-        return f"{name} cannot be asked: {str(error)[:200]}"
+        # Not what it said: who names a URL here need not be one who may read what that answers.
+        return f"{name} refuses the questions ({type(error).__name__})"
 
     def end(self) -> None:
         """No question after the one under way."""

@@ -99,11 +99,13 @@ class Scaler:
 
     async def _scale(self, check: Callable[[], None]) -> None:
         """Until there is nothing to scale any more, or another one had better do it. Raises LeaseLost."""
-        ledger, decider = Ledger(), Decider()
+        ledger, decider, read = Ledger(), Decider(), self._source
         self._decider = decider
         try:
             while (table := self._table()) is not None and self._parts.may_stay():
                 source = self._source_for(table)
+                if source is not read:  # another one's rows would be counted beside the former one's
+                    ledger, read = Ledger(), source
                 try:
                     await source.look(ledger, self._parts.clock)
                 except Exception:  # one look that fails is data that is missing
@@ -134,12 +136,16 @@ class Scaler:
             self._parts.metrics.decided(settled.decision, settled.before)
             if settled.is_to_write:
                 check()
-                await self._write(settled.decision, settled.before, decider)
+                await self._write(settled.decision, settled.before, decider, check)
 
-    async def _write(self, decision: ScalingDecision, before: int, decider: Decider) -> None:
+    async def _write(
+        self, decision: ScalingDecision, before: int, decider: Decider, check: Callable[[], None]
+    ) -> None:
         extra = {"member": decision.member, "from": before, "to": decision.replicas, "why": decision.message}
         try:
-            changed = await self._parts.writer.write(decision, before)
+            changed = await self._parts.writer.write(decision, before, check)
+        except LeaseLost:
+            raise
         except Conflict:
             log.info("somebody else wrote first", extra=extra)
         except (ClusterError, LocalError) as error:

@@ -55,6 +55,7 @@ class Waking:
         self._candidates: tuple[str, ...] = ()
         """Those that sleep while no replica of theirs is ready."""
         self._room = 0
+        self._is_first_table = True
         self._sleepers: dict[str, _Sleeper] = {}
         self.on_hold: Callable[[], None] = lambda: None
         """Called for each request that is held: whoever scales may be in the same process."""
@@ -65,9 +66,9 @@ class Waking:
             to_run = member.staff.replicas if member.staff is not None else None
             if not to_run:
                 self._of(name).woken_at = None
-            elif self._runs_none(name):
+            elif self._runs_none(name) or self._may_be_waking(name, member):
                 self._of(name).woken_at, self._of(name).awake = now, False
-        self._members, self._room = members, room
+        self._members, self._room, self._is_first_table = members, room, False
         self._sleepers = {
             name: one for name, one in self._sleepers.items() if name in members or one.queue or one.under_way
         }
@@ -104,6 +105,12 @@ class Waking:
         finally:
             sleeper.under_way -= 1
             self._let_go(member, sleeper)
+
+    def _may_be_waking(self, name: str, member: Member) -> bool:
+        """Whether a door that reads its first table finds one without replicas that may sleep: it is perhaps
+        being woken just now, by another door's requests."""
+        least = member.staff.least if member.staff is not None else 1
+        return self._is_first_table and least == 0 and not self._replicas.is_ready(name)
 
     def _runs_none(self, member: str) -> bool:
         known = self._members.get(member)

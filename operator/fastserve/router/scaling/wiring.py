@@ -18,7 +18,6 @@ from fastserve.router.scaling.polling import LoadSource, RouterSource
 from fastserve.router.scaling.scaler import Scaler, ScalerParts
 from fastserve.router.scaling.writing import ClusterWriter, FileWriter, ScaleWriter
 from fastserve.router.settings import RouterSettings
-from fastserve.scaling.ledger import Ledger
 
 LEASE_TIMES = LeaseTimes(duration=11, deadline=8.0, retry=1.5, call=3.0, renew=4.0)
 """The next holder decides within 17 seconds of the last one's end."""
@@ -94,5 +93,5 @@ def _source_of(table: RouteTable, pool: Pool, access: Access, report: Report) ->
     # Its client is large, and most pools do without.
     from fastserve.router.scaling.prometheus import PrometheusSource  # noqa: PLC0415
 
-    words = RouterSource(lambda: pool.peers.listed, report, token, Ledger.hear)
+    words = RouterSource(lambda: pool.peers.listed, report, token, rows=False)
     return PrometheusSource(prometheus.url, pool.name, words)

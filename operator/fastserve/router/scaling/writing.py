@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,15 +16,17 @@ from fastserve.cluster.port import Scales
 from fastserve.errors import ClusterError, LocalError
 
 CONTROLLER = f"{GROUP}/router"
+Check = Callable[[], None]
 log = logging.getLogger(__name__)
 
 
 class ScaleWriter(Protocol):
     """Writes how many replicas a sub-model is to have."""
 
-    async def write(self, decision: ScalingDecision, before: int) -> bool:
+    async def write(self, decision: ScalingDecision, before: int, check: Check) -> bool:
         """Whether it was not so already. Raises ClusterError or LocalError where it cannot; Conflict where
-        somebody else was first. `before` is what it was decided on."""
+        somebody else was first. `before` is what it was decided on; `check` raises LeaseLost where nothing
+        may be written any more."""
         ...
 
 
@@ -33,7 +36,7 @@ class FileWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def write(self, decision: ScalingDecision, before: int) -> bool:  # noqa: ARG002  the protocol's
+    async def write(self, decision: ScalingDecision, before: int, check: Check) -> bool:  # noqa: ARG002  the protocol's
         try:
             said = json.loads(self._path.read_bytes())["replicas"]
         except (OSError, ValueError, KeyError):
@@ -57,12 +60,13 @@ class ClusterWriter:
         self._namespace = namespace
         self._instance = instance
 
-    async def write(self, decision: ScalingDecision, before: int) -> bool:
+    async def write(self, decision: ScalingDecision, before: int, check: Check) -> bool:
         key = ObjectKey(self._namespace, decision.member)
         scale = await self._cluster.get_scale(SUB_MODEL, key)
         spec = scale.get("spec") or {}
         if spec.get("replicas", 0) == decision.replicas:
             return False
+        check()  # the answer may have taken long
         await self._cluster.replace_scale(
             SUB_MODEL, key, {**scale, "spec": {**spec, "replicas": decision.replicas}}
         )
