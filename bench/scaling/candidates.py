@@ -69,7 +69,7 @@ def settings(pace: float, *, windows: bool) -> dict[str, list[Setting]]:
     triggers = [("arrivals", one * pace) for one in BUSY] + [("waiting", one) for one in WAITING]
     return {
         OURS: [_ours(OURS, 100)],
-        OURS_TUNED: [_ours(OURS_TUNED, millis) for millis in (25, 50, 100, 200)],
+        OURS_TUNED: [_ours(OURS_TUNED, millis, idle) for millis in (25, 50, 100, 200) for idle in (300, 540)],
         "HPA on CPU": [_hpa(one, "cpu", stay, "HPA on CPU") for one in BUSY for stay in stays],
         "HPA on queue": [_hpa(one, name, stay, "HPA on queue") for name, one in metrics for stay in stays],
         "KPA": [_kpa(one) for one in IN_FLIGHT],

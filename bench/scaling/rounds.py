@@ -24,12 +24,14 @@ from fastserve.api.scaling import (
     WAIT_BOUNDS,
     LoadReport,
     LoadRow,
+    ScalingDecision,
 )
 from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.scaling.exporting import ScalingMetrics
 from fastserve.router.scaling.meter import Meter
-from fastserve.router.scaling.scaler import Scaler, ScalerParts
+from fastserve.router.scaling.scaler import LEAST_PAUSE_SECONDS, Scaler, ScalerParts
+from fastserve.router.scaling.writing import Check
 from fastserve.router.table import TableSnapshot
 from fastserve.scaling.ledger import Ledger
 from scaling import report
@@ -104,7 +106,8 @@ class Watch:
         """A round is over, if one had begun."""
         self.turn()
         if self.begun:
-            self.taken.append((1000 * self.longest, 1000 * (self._turned - self.begun)))
+            whole = self._turned - self.begun - LEAST_PAUSE_SECONDS  # that lies before the next look
+            self.taken.append((1000 * self.longest, 1000 * whole))
 
     def begin(self) -> None:
         self.begun = self._turned = time.perf_counter()
@@ -150,15 +153,16 @@ class Told:
 class Nobody:
     """ScaleWriter that writes nothing."""
 
-    async def write(self, *_: object) -> bool:
+    async def write(self, decision: ScalingDecision, before: int, check: Check) -> bool:  # noqa: ARG002  the protocol's
         return True
 
 
 def _told(shape: Shape, name: str, member: str | None, now: float, seconds: float) -> bytes:
     """One router's report under a steady load."""
     end = int(now // ROW_SECONDS) * ROW_SECONDS
-    slots = range(end - int(seconds), end, ROW_SECONDS)
-    rows = tuple(row for at in slots for row in _rows(shape, at, member))
+    slots, recent = range(end - int(seconds), end, ROW_SECONDS), end - RECENT_SECONDS
+    # What doors sent is told of late only.
+    rows = tuple(row for at in slots for row in _rows(shape, at, member) if row.own or at >= recent)
     told = LoadReport(
         instance=name,
         member=member,
@@ -193,7 +197,12 @@ def _table(shape: Shape) -> RouteTable:
             "name": name,
             "meaning": {"examples": [name], "digest": DIGEST},
             "target": {**target, "engine": engine, "files": {}},
-            "staff": {"least": 1, "most": 2 * shape.replicas, "replicas": shape.replicas},
+            "staff": {
+                "least": 1,
+                "most": 2 * shape.replicas,
+                "replicas": shape.replicas,
+                "asked": shape.replicas,
+            },
         }
         for name in shape.names
     ]

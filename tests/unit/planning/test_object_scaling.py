@@ -510,3 +510,15 @@ def test_waking_is_no_warning_and_missing_data_is_one() -> None:
     assert after is not None
     told = [(one.type, one.reason) for one in events(before, after)]
     assert told == [("Normal", "Waking"), ("Warning", "MetricsMissing")]
+
+
+def test_another_number_of_replicas_is_no_reason_to_look_for_ten_minutes() -> None:
+    """The table carries it, and nothing of what routers make of a table is new."""
+    cluster = answering(news(1))
+    cluster.clock = NOW
+    answering(scale(cluster, 2))
+    soon, later = "2026-01-01T00:00:05Z", "2026-01-01T00:01:00Z"
+    told = cluster.children[CONFIG_MAP, "news-p-routes"]
+    assert told["metadata"]["annotations"]["fastserve.io/earlier-tables"]
+    assert cluster.plan(now=soon).recheck_after is not None
+    assert cluster.plan(now=later).recheck_after is None

@@ -34,7 +34,7 @@ def earlier_tables(observed: Observed, table: RouteTable) -> tuple[str, ...]:
     before = alike(observed, table)
     if not before:
         return ()
-    known = _noted(_carrier(observed))
+    known = noted(_carrier(observed))
     return known if before == table_digest(table) else (*known, before)[-MAX_EARLIER:]
 
 
@@ -43,10 +43,11 @@ def just_replaced(observed: Observed, table: RouteTable, now: Moment) -> tuple[s
     carrier = _carrier(observed)
     written = applied_at(carrier)
     is_new = bool(written) and seconds_between(written, now) < READ_SECONDS
-    return _noted(carrier) if is_new and alike(observed, table) else ()
+    return noted(carrier) if is_new and alike(observed, table) else ()
 
 
-def _noted(carrier: Manifest) -> tuple[str, ...]:
+def noted(carrier: Manifest) -> tuple[str, ...]:
+    """The digests that stand beside the table."""
     annotations = carrier["metadata"].get("annotations") or {}
     return tuple(one for one in str(annotations.get(EARLIER_ANNOTATION, "")).split(",") if one)
 

@@ -10,6 +10,7 @@ from fastserve.planning.objects.conditions import find
 from fastserve.planning.objects.decision import ObjectPlan
 from fastserve.planning.objects.door import door_of
 from fastserve.planning.objects.drift import applied_at
+from fastserve.planning.objects.earlier_tables import READ_SECONDS, noted
 from fastserve.planning.objects.judging import Member, judge_all
 from fastserve.planning.objects.membership import EXAMPLES_MISSING
 from fastserve.planning.objects.naming import routes_of_pool
@@ -53,11 +54,13 @@ def recheck_after(observed: Observed, plan: ObjectPlan, now: Moment) -> float | 
 
 def _table_wait(observed: Observed, now: Moment) -> float | None:
     """A new table makes routers compute prototypes, which they tell when they are asked. Of a table that is
-    old enough nothing more will come."""
+    old enough nothing more will come; nor of one that says the same as the one before but for replicas and
+    versions, which follow each other while a pool is scaled, once it was read."""
     live = observed.child(CONFIG_MAP, routes_of_pool(observed.key.name))
     written = applied_at(live) if live else ""
-    age = seconds_between(written, now) if written else TABLE_NEWS
-    return _patience(written, now) if age < TABLE_NEWS else None
+    news = READ_SECONDS if live and noted(live) else TABLE_NEWS
+    age = seconds_between(written, now) if written else news
+    return _patience(written, now) if age < news else None
 
 
 def _member_wait(member: Member, now: Moment, *, halted: bool) -> float | None:
