@@ -28,11 +28,12 @@ def _plain(name: str, told: str, make: Callable[[], Scaler]) -> Setting:
     return Setting(name, told, lambda _terms, _arrivals: make())
 
 
-def _ours(name: str, millis: int) -> Setting:
-    def make(terms: Terms, _arrivals: Sequence[float]) -> Scaler:
-        return Ours(Bounds(terms.least, terms.most, target_seconds=millis / 1000.0))
+def _ours(name: str, millis: int, idle: int = 300) -> Setting:
+    def make(terms: Terms, arrivals: Sequence[float]) -> Scaler:
+        bounds = Bounds(terms.least, terms.most, target_seconds=millis / 1000.0, idle_seconds=float(idle))
+        return Ours(bounds)
 
-    return Setting(name, f"targetQueueMillis {millis}", make)
+    return Setting(name, f"targetQueueMillis {millis}, idleSeconds {idle}", make)
 
 
 def _bound(use: float) -> Setting:

@@ -61,12 +61,8 @@ class Keeper:
     async def run(self) -> None:
         while not self.stopping.is_set():
             began = time.monotonic()
-            process = self.process = self._start()
             self.starts += 1
-            self.changed()
-            code = await _end_of(process)
-            self._clean_up(process)
-            self.process, self.last_exit = None, describe_exit(code)
+            self.last_exit = await self._live()
             lived = time.monotonic() - began
             self.quick_deaths = 0 if lived > STEADY_SECONDS else self.quick_deaths + 1
             self.changed()
@@ -93,6 +89,19 @@ class Keeper:
         if self.process is not None:
             _kill_session(self.process.pid)
             await self.ended.wait()
+
+    async def _live(self) -> str:
+        """Run the process once; how it ended. One that cannot be started ended at once: nobody else is to
+        end because the machine has no room for it."""
+        try:
+            process = self.process = self._start()
+        except OSError as error:
+            return f"it cannot be started: {error.strerror}"
+        self.changed()
+        code = await _end_of(process)
+        self._clean_up(process)
+        self.process = None
+        return describe_exit(code)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)

@@ -139,3 +139,21 @@ def test_when_the_supervisor_is_killed_its_processes_end_too(tmp_path: Path, num
         for process in psutil.process_iter(["pid"]):
             if process.pid == int((tmp_path / "one.log").read_text().split()[0]):
                 process.kill()
+
+
+async def test_one_that_cannot_be_started_ends_no_other_and_is_tried_again(tmp_path: Path) -> None:
+    broken = ProcessSpec(
+        name="two",
+        kind=ProcessKind.TRITON,
+        arguments=(str(tmp_path / "nowhere"),),
+        log=tmp_path / "two.log",
+    )
+    supervisor = Supervisor(launch(spec(tmp_path), broken), os.environ, lambda _: None)
+
+    async def check() -> None:
+        await until(lambda: supervisor.processes()[1].starts > 1)
+        told = supervisor.processes()[1]
+        assert told.last_exit == "it cannot be started: No such file or directory"
+        assert supervisor.processes()[0].pid is not None
+
+    await running(supervisor, check)
