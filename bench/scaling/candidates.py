@@ -29,7 +29,7 @@ def _plain(name: str, told: str, make: Callable[[], Scaler]) -> Setting:
 
 
 def _ours(name: str, millis: int, idle: int = 300) -> Setting:
-    def make(terms: Terms, arrivals: Sequence[float]) -> Scaler:
+    def make(terms: Terms, _arrivals: Sequence[float]) -> Scaler:
         bounds = Bounds(terms.least, terms.most, target_seconds=millis / 1000.0, idle_seconds=float(idle))
         return Ours(bounds)
 
