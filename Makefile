@@ -180,3 +180,9 @@ PART ?=
 .PHONY: bench-scaling
 bench-scaling: install ## Autoscaling beside HPA, KPA, KEDA and KubeAI on traces, under faults, and against a real run (SEEDS=10 PART=compare|faults|real; needs DATA)
 	PYTHONPATH=bench $(BIN)/python -m scaling --seeds $(SEEDS) --data $(DATA) $(PART:%=--part %)
+
+SCALED ?= 50
+
+.PHONY: bench-scaling-many
+bench-scaling-many: install ## Many pools that scale on the cluster: CPU, API calls, how soon, and how long a decision stops a router (SCALED=50)
+	PYTHONPATH=bench:e2e $(BIN)/python -m scaling.many --pools $(SCALED)

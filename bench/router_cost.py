@@ -34,6 +34,7 @@ from fastserve.router.app import Doors, Router
 from fastserve.router.oip import infer_body
 from fastserve.router.selection import Prototypes, Rules, select
 from fastserve.router.settings import RouterSettings, read_settings
+from fastserve.router.triton import Queued
 from fastserve.router.upstream import Upstream
 
 RESULT = Path(__file__).parent / "results" / "router_cost.json"
@@ -80,6 +81,9 @@ class LoadedTriton:
 
     async def index(self) -> dict[str, str]:
         return self._states
+
+    async def queued(self, _name: str) -> Queued:
+        return Queued()
 
     async def load(self, name: str) -> None:
         socket = self._run / f"{name.rsplit('-', 1)[1]}.sock"

@@ -81,6 +81,8 @@ class Second:
     """Those in Triton."""
     computing: float = 0.0
     """Replicas that compute, on average."""
+    served: float = 0.0
+    """Requests that they compute, on average."""
     ready: float = 0.0
 
 
@@ -185,7 +187,7 @@ class Simulation:
         self._view = View(pace=pace, limit=terms.service.limit)
         self._run = Run()
         self._now = self._bin_end = 0.0
-        self._inside = self._total = self._computing = 0
+        self._inside = self._total = self._computing = self._served = 0
         self._second = Second()
         self._slot = [0.0] * (3 + BUCKETS)
         """Of the slot that is under way: begin, arrivals, busy seconds; then waits."""
@@ -221,6 +223,7 @@ class Simulation:
         second.inside += passed * self._inside
         second.in_flight += passed * self._total
         second.computing += passed * self._computing
+        second.served += passed * self._served
         self._now = now
 
     def _arrive(self, now: float) -> None:
@@ -253,7 +256,6 @@ class Simulation:
             chosen.inside += 1
             self._inside += 1
             chosen.queue.append(came)
-            self._slot[3] += 1
         elif self._has_room(chosen, now):
             if not chosen.gate:
                 chosen.pace.begin(now, service.usual)
@@ -283,9 +285,11 @@ class Simulation:
         service, queue = self._terms.service, replica.queue
         number = replica.computing = min(service.batch, len(queue))
         self._computing += 1
+        self._served += number
         judged, waits, binned = self._terms.judged_from, self._run.waits, self._bin.waits
         for _ in range(number):
             came = queue.popleft()
+            self._slot[3 + _bucket(now - came)] += 1
             if came >= judged:
                 waits.append(now - came)
                 binned.append(now - came)
@@ -297,6 +301,7 @@ class Simulation:
         self._advance(now)
         number, replica.computing = replica.computing, 0
         self._computing -= 1
+        self._served -= number
         replica.inside -= number
         replica.total -= number
         self._inside -= number
@@ -305,12 +310,11 @@ class Simulation:
         for _ in range(number if gate else 0):
             replica.pace.answered(now)
         while gate and replica.inside < limit:
-            came, since = gate.popleft()
+            came, _ = gate.popleft()
             replica.moved_at = now
             replica.inside += 1
             self._inside += 1
             replica.queue.append(came)
-            self._slot[3 + _bucket(now - since)] += 1
         if replica.queue:
             self._compute(replica, now)
         elif replica.leaving and not replica.lingers:
@@ -371,7 +375,7 @@ class Simulation:
         view.now, view.ready, view.starting = now, len(self._ready), len(self._starting)
         view.in_flight, view.held = self._total, len(self._held)
         self._slot[1] += second.arrivals
-        self._slot[2] += second.inside
+        self._slot[2] += second.served
         if now % ROW_SECONDS == 0:
             self._close_slot(now)
         self._bill(now, second)
@@ -384,7 +388,7 @@ class Simulation:
     def _close_slot(self, now: float) -> None:
         begin, arrivals, busy, *waits = self._slot
         self._view.pace = self._pace() or self._view.pace
-        waiting = float(self._total - self._inside - len(self._held))
+        waiting = float(self._total - self._served - len(self._held))
         self._view.samples.append(
             Sample(begin, arrivals, arrivals, busy_seconds=busy, waiting=waiting, waits=tuple(waits))
         )

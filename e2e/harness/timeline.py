@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from subprocess import TimeoutExpired
 from typing import Any
 
 from fastserve.api.scaling import ROW_SECONDS, LoadReport, LoadRow
@@ -114,7 +115,10 @@ class Timeline:
 def load_of(kubectl: Kubectl, pod: Manifest) -> LoadReport | None:
     """What the pod's router says of its load; None where it does not answer (yet, or any more)."""
     path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod['metadata']['name']}:8081/proxy/v1/load"
-    said = kubectl.attempt("get", "--raw", path, seconds=10)
+    try:
+        said = kubectl.attempt("get", "--raw", path, seconds=10)
+    except TimeoutExpired:  # the API server waits longer for a pod that is about to go
+        return None
     return LoadReport.model_validate_json(said.stdout) if said.returncode == 0 else None
 
 

@@ -185,11 +185,11 @@ class LoadRow(Document):
     answered: Count = 0
     """own: requests that its Triton answered. door: 0."""
     busy_seconds: Amount = 0.0
-    """own: inferences under way, summed over time."""
+    """own: inferences that ran, summed over time; not those that waited in Triton."""
     waiting: Count = 0
-    """When the row ended. own: requests that waited for a place. door: requests that it held."""
+    """When the row ended. own: requests that waited, at its gate or in Triton. door: those that it held."""
     waits: tuple[Count, ...] = ()
-    """own: requests by how long they waited, in the buckets of WAIT_BOUNDS."""
+    """own: requests by how long they waited, at its gate and in Triton (WAIT_BOUNDS)."""
     sent: dict[str, Count] = Field(default_factory=dict)
     """door: requests by the instance that they were sent to."""
 

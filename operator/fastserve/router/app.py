@@ -28,6 +28,7 @@ from fastserve.router.peers import Peers
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
+from fastserve.router.scaling import triton_queue
 from fastserve.router.scaling.exposition import LoadMetrics
 from fastserve.router.scaling.meter import RECENT_SECONDS, Meter
 from fastserve.router.scaling.scaler import Scaler
@@ -99,6 +100,7 @@ class Router:
     ) -> None:
         self.stopping = asyncio.Event()
         self._settings = settings
+        self._control = control
         self._metrics = Metrics()
         self._encoder = EncoderService(encoder)
         self._triton = TritonInference(settings.triton_http) if settings.triton_http else None
@@ -198,6 +200,8 @@ class Router:
         ]
         if self.sidecar is not None and self.pool.own is not None:
             loops += [self.sidecar.run(), self._vigil(self.pool.own)]
+            if self._control is not None:
+                loops.append(triton_queue.watch(self.pool.own, self._control))
         if self._reviver is not None:
             loops.append(self._reviver.run())
         if self._scaler is not None:

@@ -34,7 +34,7 @@ class Metrics:
     def __init__(self) -> None:
         into = self.registry = CollectorRegistry()
         self.duration = _seconds("request_duration", "From a whole request to its answer.", into)
-        self.queue = _seconds("queue_duration", "Wait for a place in the own Triton.", into, WAIT_BOUNDS)
+        self.queue = _seconds("queue_duration", "Wait before an inference began.", into, WAIT_BOUNDS)
         self.first_answer = _seconds("first_answer_duration", "From asking to the first answer.", into)
         self.selecting = _seconds("selection_duration", "From an encoded text to the choice.", into)
         about, name = "Inference in this router's own Triton, without the wait.", "inference_duration"

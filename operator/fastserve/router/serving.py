@@ -26,6 +26,7 @@ from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
 from fastserve.router.replicas import MemberCall, MemberOutput
 from fastserve.router.scaling.meter import GateLoad
+from fastserve.router.scaling.triton_queue import TritonQueue
 from fastserve.router.tracing import current
 from fastserve.router.triton import Question, TritonInference
 from fastserve.router.versions.tallying import VersionTallies
@@ -63,6 +64,8 @@ class OwnReplica:
         self.away = ""
         """Why no new requests are to come although something serves."""
         self.tallies = VersionTallies()
+        self.triton_queue = TritonQueue()
+        self._busy_seconds = 0.0
         self.first_served = 0.0
         """When a version first served, in the loop's time; 0 before."""
         self.closed = False
@@ -116,15 +119,22 @@ class OwnReplica:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
 
+    @property
+    def serving(self) -> str:
+        """The model in Triton that answers; empty where none does."""
+        return self.current.name if self.current is not None else ""
+
     def load(self) -> GateLoad:
-        """What its gate counted."""
-        gate = self.gate
+        """What its gate counted, and Triton behind it. What waits there is told when it is answered, so that
+        what runs would seem to become less now and then."""
+        gate, now = self.gate, asyncio.get_running_loop().time()
+        self._busy_seconds = max(self._busy_seconds, gate.busy_seconds(now) - self.triton_queue.seconds)
         return GateLoad(
             arrivals=gate.arrivals,
             answered=gate.answered,
-            busy_seconds=gate.busy_seconds(asyncio.get_running_loop().time()),
+            busy_seconds=self._busy_seconds,
             waits=tuple(self._metrics.queue.counts),
-            waiting=gate.waiting,
+            waiting=gate.waiting + round(self.triton_queue.waiting),
             limit=gate.limit,
             pace=gate.learn_pace(),
         )
@@ -262,7 +272,7 @@ class OwnReplica:
             with current().part("queue"):
                 waited = await gate.wait(call.caller, call.deadline)
             start = loop.time()
-        self._metrics.queue.observe(waited)
+        self._metrics.queue.observe(waited + self.triton_queue.wait)
         gate.sample(start, waited)
         inside = gate.in_flight - 1
         try:

@@ -58,6 +58,13 @@ class LoadFailed(EngineError):
         super().__init__(message)
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """`seconds` that `requests` waited in Triton before their inference began, all together."""
+
+    requests: int = 0
+    seconds: float = 0.0
+
+
 class TritonControl(Protocol):
     """What the sidecar needs of Triton's model control. Every method raises BackendUnavailable."""
 
@@ -73,6 +80,10 @@ class TritonControl(Protocol):
 
     async def unload(self, name: str) -> None:
         """Returns when the unloading began; only the index tells when it is done."""
+        ...
+
+    async def queued(self, name: str) -> Queued:
+        """What its requests waited in Triton since it was loaded."""
         ...
 
     async def close(self) -> None: ...
@@ -114,6 +125,14 @@ class GrpcTritonControl:
             await self._client.unload_model(name, client_timeout=CONTROL_SECONDS)
         except InferenceServerException as error:
             raise BackendUnavailable(f"Triton did not unload {name}: {error}") from error
+
+    async def queued(self, name: str) -> Queued:
+        try:
+            found = await self._client.get_inference_statistics(name, client_timeout=CONTROL_SECONDS)
+        except InferenceServerException as error:
+            raise BackendUnavailable(f"Triton's statistics of {name}: {error}") from error
+        queues = [one.inference_stats.queue for one in found.model_stats]
+        return Queued(sum(one.count for one in queues), sum(one.ns for one in queues) / 1e9)
 
     async def close(self) -> None:
         await self._client.close()

@@ -36,7 +36,7 @@ STALE_SECONDS = 10.0
 """Without a slot for so long nothing is known."""
 UNPRESSED_SHARE = 0.25
 """Of its places that may be taken on average in a replica of which it is not known what it can do."""
-SLACK = 1.1
+SLACK = 1.15
 """So much more than what came must be served by fewer replicas, before there are fewer."""
 PEAK_SLOTS = 10
 """The most that came is the greatest mean over so many slots."""
@@ -44,6 +44,9 @@ DRAIN_SECONDS = 10.0
 """In which what waits is to be worked off."""
 PACE_SLOTS, LEAST_PACE_SLOTS = 6, 3
 """Slots over which a pace that nobody knows yet is reckoned, at the most and at the least."""
+MOST_PLACES = 1024
+EASY_SHARE = 0.5
+"""Of what its replicas can do."""
 LEAST_PACE = 1e-6
 """Requests per second; less is no pace."""
 RECENT_SECONDS = 30.0
@@ -156,7 +159,23 @@ class _Seen:
     def server(self) -> Server | None:
         """What one replica can do, as learnt, or as it does just now while requests wait."""
         pace = self.standing.pace if self.standing.pace > LEAST_PACE else self._pace_under_way()
-        return Server(pace, max(1, self.standing.limit)) if pace > LEAST_PACE else None
+        return Server(pace, self._places(pace)) if pace > LEAST_PACE else None
+
+    @property
+    def is_easy(self) -> bool:
+        """Whether the replicas are less than half busy: what waits all the same, for the batch before it to
+        end, would wait with more of them too."""
+        server = self.server
+        return server is not None and self.rate < EASY_SHARE * server.pace * self.standing.ready
+
+    def _places(self, pace: float) -> int:
+        """How many one replica computes at once, by Little's law: its pace times what one takes. More that it
+        lets in only wait in Triton."""
+        came = self._low[-1]
+        if not came:
+            return max(1, self.standing.limit)
+        takes = sum(one.busy_seconds for one in self.samples) / came
+        return max(1, min(round(pace * takes), self.standing.limit or MOST_PLACES))
 
     def _pace_under_way(self) -> float:
         """Requests per second and replica that were worked off in the newest slots, as long as some waited:
@@ -229,7 +248,7 @@ def _up(seen: _Seen) -> Wish | None:
 def _waits_too_long(seen: _Seen) -> bool:
     """Of late and for a while; of one whose pace is not known at once."""
     target = seen.bounds.target_seconds
-    if seen.wait <= target or not any(sum(one.waits) for one in seen.samples[-2:]):
+    if seen.wait <= target or seen.is_easy or not any(sum(one.waits) for one in seen.samples[-2:]):
         return False
     return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], LATE_SHARE) > target
 

@@ -20,7 +20,7 @@ class Sample:
     arrivals_low: float = 0.0
     arrivals_high: float = 0.0
     busy_seconds: float = 0.0
-    """Inferences under way, summed over time: busy_seconds / ROW_SECONDS are under way on average."""
+    """Inferences that ran, summed over time: busy_seconds / ROW_SECONDS ran on average."""
     waiting: float = 0.0
     """Requests that waited for a place when the slot ended."""
     waits: tuple[float, ...] = (0.0,) * BUCKETS

@@ -26,7 +26,7 @@ from fastserve.router.answers import Answer
 from fastserve.router.app import Doors, PortTaken, Router
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.settings import ClusterPlace, RouterSettings
-from fastserve.router.triton import load_failure
+from fastserve.router.triton import Queued, load_failure
 from fastserve.router.upstream import Reply, Upstream
 
 TOPICS = {
@@ -101,6 +101,11 @@ class FakeTriton:
         if not self.is_live:
             raise BackendUnavailable("gone")
         return dict(self.states)
+
+    async def queued(self, name: str) -> Queued:
+        if not self.is_live:
+            raise BackendUnavailable("gone")
+        return Queued()
 
     async def load(self, name: str) -> None:
         self.loads.append(name)

@@ -44,7 +44,7 @@ class LoadMetrics(Collector):
         for name, about, value in (
             ("arrivals", "Requests that came to the own Triton, also those not let in.", load.arrivals),
             ("answered", "Requests that the own Triton answered.", load.answered),
-            ("busy_seconds", "Inferences under way in the own Triton, summed over time.", load.busy_seconds),
+            ("busy_seconds", "Inferences that ran in the own Triton, summed over time.", load.busy_seconds),
         ):
             counter = Metric(f"fastserve_member_{name}", about, "counter")
             counter.add_sample(f"fastserve_member_{name}_total", labels, value)
