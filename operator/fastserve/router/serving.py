@@ -109,6 +109,7 @@ class OwnReplica:
             self.first_served = self.first_served or asyncio.get_running_loop().time()
             if serving.digest != self._paced:
                 self._paced, self.gate.pace = serving.digest, Pace()
+                self.triton_queue.forget()
             self.note(Event.ANSWERED)
 
     def note(self, event: Event) -> None:
@@ -136,7 +137,7 @@ class OwnReplica:
             waits=tuple(self._metrics.queue.counts),
             waiting=gate.waiting + round(self.triton_queue.waiting),
             limit=gate.limit,
-            pace=gate.learn_pace(),
+            pace=self.triton_queue.pace or gate.learn_pace(),
         )
 
     def silence(self, now: float) -> float:

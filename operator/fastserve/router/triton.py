@@ -59,10 +59,12 @@ class LoadFailed(EngineError):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """`seconds` that `requests` waited in Triton before their inference began, all together."""
+    """`seconds` that `requests` waited in Triton before their inference began, all together, and the `batches`
+    in which they were computed."""
 
     requests: int = 0
     seconds: float = 0.0
+    batches: int = 0
 
 
 class TritonControl(Protocol):
@@ -132,7 +134,8 @@ class GrpcTritonControl:
         except InferenceServerException as error:
             raise BackendUnavailable(f"Triton's statistics of {name}: {error}") from error
         queues = [one.inference_stats.queue for one in found.model_stats]
-        return Queued(sum(one.count for one in queues), sum(one.ns for one in queues) / 1e9)
+        batches = sum(one.execution_count for one in found.model_stats)
+        return Queued(sum(one.count for one in queues), sum(one.ns for one in queues) / 1e9, batches)
 
     async def close(self) -> None:
         await self._client.close()

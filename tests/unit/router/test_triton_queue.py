@@ -29,6 +29,26 @@ def test_counts_that_begin_anew_take_nothing_back() -> None:
     assert (queue.wait, queue.seconds) == (pytest.approx(0.05), 0.2)
 
 
+def test_the_pace_is_what_it_does_while_many_wait() -> None:
+    queue, before = TritonQueue(), Queued()
+    for second in range(1, 8):
+        now = Queued(4 * second, 5.0 * second, 4 * second)
+        queue.take(before, now, 1.0)
+        before = now
+    assert queue.pace == pytest.approx(4.0)
+    queue.forget()
+    assert queue.pace == 0.0
+
+
+def test_one_batch_that_waits_for_another_tells_no_pace() -> None:
+    queue, before = TritonQueue(), Queued()
+    for second in range(1, 20):
+        now = Queued(32 * second, 8.0 * second, 4 * second)
+        queue.take(before, now, 1.0)
+        before = now
+    assert queue.pace == 0.0
+
+
 @dataclass
 class Own:
     serving: str = "a"
