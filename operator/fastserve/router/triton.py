@@ -59,8 +59,8 @@ class LoadFailed(EngineError):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """`seconds` that `requests` waited in Triton before their inference began, all together, and the number of
-    `batches` in which they were computed."""
+    """`seconds` that `requests` waited in Triton before their inference began, all together, and in how many
+    `batches` they were computed."""
 
     requests: int = 0
     seconds: float = 0.0
