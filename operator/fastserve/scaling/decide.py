@@ -284,13 +284,13 @@ def _enough(seen: _Seen) -> int:
     """Replicas that would have served the most that came during the delay."""
     server, target = seen.server, seen.bounds.target_seconds
     if server is not None:
-        need = replicas_for(seen.peak() * SLACK, server, target, seen.burst_high)
-        again = seen.came_back(rate_for(need, server, target, seen.burst_high))
-        return max(
-            need,
-            replicas_for(again, server, target, seen.burst_high),
-            ceil(seen.rate * SLACK / server.pace),
+        burst = max(seen.burst, seen.burst_high)
+        # No fewer than what comes would call back at once.
+        need = replicas_for(max(seen.peak() * SLACK, seen.rate), server, target, burst)
+        need = max(
+            need, replicas_for(seen.came_back(rate_for(need, server, target, burst)), server, target, burst)
         )
+        return max(need, ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
     return max(seen.standing.replicas - 1, ceil(seen.peak_inside() / places))

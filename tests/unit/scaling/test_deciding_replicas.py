@@ -205,3 +205,21 @@ def test_what_stirs_by_its_own_word_does_not_go_to_sleep() -> None:
 
 def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
     assert decided(steady(0.0, 62.0), standing(1, lag=60.0), ASLEEP).replicas == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(10, 40), st.integers(0, 300)), min_size=2, max_size=4),
+    st.integers(1, 10),
+    st.floats(0.0, 60.0),
+)
+@settings(max_examples=60)
+def test_what_was_just_ended_is_not_called_back(
+    phases: list[tuple[int, int]], replicas: int, delay: float
+) -> None:
+    """Whatever came, and however short the delay: with fewer replicas the same history asks for no more."""
+    counts = [count for slots, count in phases for _ in range(slots)]
+    history = [sample(START + i * ROW_SECONDS, float(count)) for i, count in enumerate(counts)]
+    bounds = replace(BOUNDS, down_delay_seconds=delay)
+    fewer = decided(history, standing(replicas, load_seconds=0.0), bounds).replicas
+    if fewer < replicas:
+        assert decided(history, standing(fewer, load_seconds=0.0), bounds).replicas <= fewer
