@@ -15,7 +15,7 @@ The history is all that it knows of the past: a new holder of the Lease decides 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from math import ceil, sqrt
 
 from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, ScalingReason
@@ -42,8 +42,8 @@ PEAK_SLOTS = 10
 """The most that came is the greatest mean over so many slots."""
 DRAIN_SECONDS = 10.0
 """In which what waits is to be worked off."""
-PACE_SLOTS, LEAST_PACE_SLOTS = 6, 3
-"""Slots over which a pace that nobody knows yet is reckoned, at the most and at the least."""
+PACE_SLOTS = 3
+"""Slots over which a pace that nobody knows yet is reckoned."""
 MOST_PLACES = 1024
 EASY_SHARE = 0.5
 """Of what its replicas can do."""
@@ -178,14 +178,18 @@ class _Seen:
         return max(1, min(round(pace * takes), self.standing.limit or MOST_PLACES))
 
     def _pace_under_way(self) -> float:
-        """Requests per second and replica that were worked off in the newest slots, as long as some waited:
-        what came, less what more of it waits."""
-        run = list(takewhile(lambda one: one.waiting > 0, reversed(self.samples[-PACE_SLOTS:])))
-        if len(run) < LEAST_PACE_SLOTS or not self.standing.ready:
+        """Requests per second and replica that were worked off in the newest slots, where so many waited that
+        each waits for a second or longer: what came, less what more of it waits. Some always wait for the
+        batch before theirs; that tells nothing of what a replica can do."""
+        run = self.samples[-PACE_SLOTS:]
+        if len(run) < PACE_SLOTS or not self.standing.ready:
             return 0.0
-        came = sum(one.arrivals_low for one in run[:-1])
+        came = sum(one.arrivals_low for one in run[1:])
         seconds = (len(run) - 1) * ROW_SECONDS
-        return (came + run[-1].waiting - run[0].waiting) / seconds / self.standing.ready
+        worked_off = (came + run[0].waiting - run[-1].waiting) / seconds
+        if min(one.waiting for one in run) < max(worked_off, 1.0):
+            return 0.0
+        return worked_off / self.standing.ready
 
     def covers(self, seconds: float) -> bool:
         """Whether the history reaches so far back, without holes and with every router heard."""

@@ -195,8 +195,14 @@ def test_a_pace_that_nobody_knows_is_seen_while_requests_wait() -> None:
     history = steady(1.0, 60.0)
     history += [sample(START + 60 + 2 * i, 80.0, waiting=40.0 * (i + 1)) for i in range(4)]
     wish = decided(history, standing(1, pace=0.0), BOUNDS)
-    assert 3 <= wish.replicas <= 6
+    assert 3 <= wish.replicas <= 7
     assert wish.reason in ("Demand", "Backlog")
+
+
+def test_batches_that_wait_for_the_one_before_tell_no_pace() -> None:
+    """Thirty a second in two replicas, of which nobody knows what they can do: three wait at any time."""
+    history = [replace(one, waiting=3.0) for one in steady(30.0, 120.0, waited=0.04)]
+    assert decided(history, standing(2, pace=0.0), BOUNDS).replicas <= 2
 
 
 def test_what_stirs_by_its_own_word_does_not_go_to_sleep() -> None:
