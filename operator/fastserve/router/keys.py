@@ -49,7 +49,7 @@ class KeyRing:
 
     def __init__(self, keys: Mapping[bytes, Holder]) -> None:
         self._salt = secrets.token_bytes(16)
-        self._secret = b"\n".join(sorted(keys))
+        self._secret = sha256(b"\n".join(sorted(keys))).digest() if keys else b""
         self._by_key = {self._digest(key): holder for key, holder in keys.items()}
         self._by_proof = {
             self._digest(holder.proof.encode()): replace(holder, passed_on=True) for holder in keys.values()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fastserve.router.answers import Refusal
 from fastserve.router.caller import ANYONE, Caller, caller_at_door, caller_on_hop, hop_lines
 from fastserve.router.guard import Guard, shown_key
-from fastserve.router.keys import Role, read_entries
+from fastserve.router.keys import KeyRing, Role, read_entries
 
 KEY = b"0123456789abcdef"
 
@@ -130,3 +130,12 @@ def test_a_members_router_believes_a_router_that_proves_to_be_one(
 def test_a_proof_travels_on_hops_only_where_there_is_one() -> None:
     assert hop_lines(ANYONE) == b""
     assert hop_lines(Caller(proof="ab")) == b"x-fastserve-proof: ab\r\n"
+
+
+def test_a_router_shows_what_only_who_has_all_keys_can_make() -> None:
+    ring, _ = read_entries({"infer.ann": b"ann-key-0123456789", "metrics.eye": b"eye-key-0123456789"})
+    alike, _ = read_entries({"metrics.eye": b"eye-key-0123456789", "infer.ann": b"ann-key-0123456789"})
+    fewer, _ = read_entries({"infer.ann": b"ann-key-0123456789"})
+    assert ring.token("salt") == alike.token("salt")
+    assert ring.token("salt") not in {"", ring.token("other"), fewer.token("salt")}
+    assert KeyRing({}).token("salt") == ""

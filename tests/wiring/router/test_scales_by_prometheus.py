@@ -126,8 +126,8 @@ class Books:
         return self.ledger.samples("sport", time.time())
 
     def rows(self, name: str) -> list[LoadRow]:
-        rows = self.ledger._routers[name].rows
-        return [row for slot in sorted(rows) for row in rows[slot].values() if row.own]
+        slots = [one for books in self.ledger._books.values() for one in sorted(books._slots.items())]
+        return [rows.own[name] for _, rows in slots if name in rows.own]
 
     async def until(self, fact, seconds: float = 30.0) -> None:
         """Look again and again."""
@@ -144,7 +144,7 @@ class Books:
 async def books(url: str, reporter: Node) -> AsyncIterator[Books]:
     """Of a router that hears itself, and that another one is listed which does not answer."""
     listed = [Peer("sport-0", "127.0.0.1:1", "127.0.0.1:1", "sport")]
-    words = RouterSource(lambda: listed, reporter.report, lambda: "", Ledger.hear)
+    words = RouterSource(lambda: listed, reporter.report, lambda: "", rows=False)
     source = PrometheusSource(url, POOL, words)
     try:
         yield Books(source)
