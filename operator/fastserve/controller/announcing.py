@@ -3,21 +3,20 @@ and never many: a pool that flaps tells so a few times and then is silent for a 
 
 import asyncio
 import logging
-import uuid
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Final
 
 from fastserve.api.identity import GROUP
-from fastserve.api.objects import EVENT, Manifest
+from fastserve.api.objects import Manifest
+from fastserve.cluster.events import Reporter, Telling, event_of
 from fastserve.cluster.leasing import LeaseLost
 from fastserve.cluster.port import Cluster
 from fastserve.errors import ClusterError
-from fastserve.planning.objects.happenings import AnyStatus, Happening, events
+from fastserve.planning.objects.happenings import AnyStatus, events
 
 LOG = logging.getLogger(__name__)
 CONTROLLER: Final = f"{GROUP}/operator"
-MAX_REASON: Final = 128
 BURST: Final = 10
 PER_SECOND: Final = 1 / 60
 """Events of one object: so many at once, then one a minute."""
@@ -37,7 +36,8 @@ class Announcer:
         for happening in events(before, after):
             if not self._may(str(regarding["metadata"]["uid"])):
                 return
-            event = event_of(regarding, happening, self._instance, datetime.now(UTC))
+            told = Telling(happening.type, happening.reason, happening.note, happening.action)
+            event = event_of(regarding, told, Reporter(CONTROLLER, self._instance), datetime.now(UTC))
             try:
                 await self._cluster.create_event(regarding["metadata"]["namespace"], event)
             except LeaseLost:
@@ -53,30 +53,3 @@ class Announcer:
         if len(self._left) > REMEMBERED:
             self._left.popitem(last=False)
         return tokens >= 1
-
-
-def event_of(regarding: Manifest, happening: Happening, instance: str, now: datetime) -> Manifest:
-    """The Event's manifest."""
-    metadata = regarding["metadata"]
-    return {
-        "apiVersion": EVENT.api_version,
-        "kind": EVENT.name,
-        "metadata": {
-            "namespace": metadata["namespace"],
-            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
-        },
-        "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "type": happening.type,
-        "reason": happening.reason[:MAX_REASON],
-        "note": happening.note,
-        "action": happening.action,
-        "reportingController": CONTROLLER,
-        "reportingInstance": instance[:MAX_REASON],
-        "regarding": {
-            "apiVersion": regarding["apiVersion"],
-            "kind": regarding["kind"],
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-        },
-    }

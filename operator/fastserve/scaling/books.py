@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastserve.api.scaling import ROW_SECONDS, LoadRow
-from fastserve.scaling.samples import BUCKETS, Sample, quantile_of
+from fastserve.scaling.samples import BUCKETS, JUDGED_SHARE, Sample, quantile_of
 
 CHECK_SLOTS = 10
 """The two books are compared over so many slots."""
@@ -17,7 +17,6 @@ DIFFERS, DIFFERS_BY = 1.25, 10.0
 ODD_WAITS = 5.0
 """How many times longer than in all others requests wait in a replica whose word is not taken."""
 ODD_SECONDS = 0.05
-LATE_SHARE = 0.95
 OPEN_SECONDS = 20.0
 """Slots so much older than the newest, or less, are added up anew each time: a row may come late."""
 
@@ -123,7 +122,7 @@ class Books:
                     rows.setdefault(name, []).append(Sample(0.0, waits=tuple(map(float, row.waits))))
         if len(rows) < 3:
             return frozenset()
-        waits = {name: quantile_of(told, LATE_SHARE) for name, told in rows.items()}
+        waits = {name: quantile_of(told, JUDGED_SHARE) for name, told in rows.items()}
         *_, second, longest = sorted(waits.values())
         if longest <= max(ODD_SECONDS, ODD_WAITS * second):
             return frozenset()

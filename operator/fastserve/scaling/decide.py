@@ -9,7 +9,7 @@
     to zero             when nothing came for idle_seconds, with every router heard
     holds               where data is missing; with a part of it there is no way down
 
-The history is all that it knows of the past: a new holder of the Lease decides the same.
+It knows nothing of the past but the history and what `standing` says.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from functools import cached_property
 from itertools import accumulate
 from math import ceil, sqrt
 
-from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, ScalingReason
+from fastserve.api.scaling import MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
 from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
-from fastserve.scaling.samples import Bounds, Sample, Standing, quantile_of
+from fastserve.scaling.samples import JUDGED_SHARE, Bounds, Sample, Standing, quantile_of
 from fastserve.scaling.staffing import Server, rate_for, replicas_for
 
 MINUTE_SLOTS = 60 // ROW_SECONDS
@@ -29,8 +29,6 @@ SHORT_SLOTS = (2, 3, 5, 10)
 be wrong, is no step."""
 SURE = 2.0
 """Standard deviations of Poisson arrivals that count as noise in them."""
-LATE_SHARE = 0.95
-"""The quantile of waits that the target is for."""
 WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5
 STALE_SECONDS = 10.0
 """Without a slot for so long nothing is known."""
@@ -60,25 +58,22 @@ LOADS_KEPT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How many replicas there are to be. `wanted` is before bounds; `rate` is requests per second that it was
-    reckoned for, `wait_seconds` the 95th percentile of waits over the last slots."""
+    """How many replicas there are to be; `wanted` is before bounds."""
 
     replicas: int
     wanted: int
     reason: ScalingReason
     message: str
-    rate: float = 0.0
-    wait_seconds: float = 0.0
 
 
 def decide(samples: Sequence[Sample], standing: Standing, bounds: Bounds, now: float) -> Wish:
-    """The wish, given the slots of the last HISTORY_SECONDS, the newest last."""
+    """The wish, given the slots of the history, the newest last."""
     seen = _Seen(samples, standing, bounds, now)
     wish = _bounded(_wanted(seen), standing, bounds)
     if wish.replicas > standing.replicas and standing.unplaced and standing.replicas >= bounds.least:
         kept = f"{standing.unplaced} of {standing.replicas} replicas find no node; {wish.message}"
         wish = replace(wish, replicas=standing.replicas, reason="Unplaced", message=kept)
-    return replace(wish, rate=seen.rate, wait_seconds=seen.wait)
+    return wish
 
 
 class _Seen:
@@ -91,11 +86,10 @@ class _Seen:
         self.burst = burst_of([one.arrivals_low for one in samples])
         self.burst_high = burst_of([one.arrivals_high for one in samples])
         self.rate = self._rate_to_serve() if samples else 0.0
-        self.wait = quantile_of(samples[-WAIT_SLOTS:], LATE_SHARE)
+        self.wait = quantile_of(samples[-WAIT_SLOTS:], JUDGED_SHARE)
         self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
-        self.delay = min(
-            max(bounds.down_delay_seconds, LOADS_KEPT * standing.load_seconds), HISTORY_SECONDS * 0.9
-        )
+        loads = LOADS_KEPT * standing.load_seconds
+        self.delay = min(max(bounds.down_delay_seconds, loads), MAX_DELAY_SECONDS)
 
     def _trimmed(self, slots: int) -> float:
         """Requests per second over the newest slots but the greatest of them."""
@@ -126,11 +120,7 @@ class _Seen:
 
     def peak(self) -> float:
         """The greatest mean over PEAK_SLOTS within the delay, by the greater book."""
-        slots = min(PEAK_SLOTS, len(self.samples))
-        first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
-        sums = self._high
-        most = max(sums[end] - sums[end - slots] for end in range(first, len(sums)))
-        return most / (slots * ROW_SECONDS)
+        return self._peak_of(self._high)
 
     def came_back(self, rate: float) -> float:
         """Of the times within the whole history that more than `rate` came, TWICE or more often, the second
@@ -150,10 +140,13 @@ class _Seen:
 
     def peak_inside(self) -> float:
         """As `peak`, of requests under way."""
-        sums = [0.0, *accumulate(one.busy_seconds for one in self.samples)]
+        return self._peak_of([0.0, *accumulate(one.busy_seconds for one in self.samples)])
+
+    def _peak_of(self, sums: Sequence[float]) -> float:
         slots = min(PEAK_SLOTS, len(self.samples))
         first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
-        return max(sums[end] - sums[end - slots] for end in range(first, len(sums))) / (slots * ROW_SECONDS)
+        most = max(sums[end] - sums[end - slots] for end in range(first, len(sums)))
+        return most / (slots * ROW_SECONDS)
 
     @cached_property
     def server(self) -> Server | None:
@@ -254,7 +247,7 @@ def _waits_too_long(seen: _Seen) -> bool:
     target = seen.bounds.target_seconds
     if seen.wait <= target or seen.is_easy or not any(sum(one.waits) for one in seen.samples[-2:]):
         return False
-    return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], LATE_SHARE) > target
+    return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], JUDGED_SHARE) > target
 
 
 def _down(seen: _Seen) -> Wish:
@@ -279,7 +272,7 @@ def _doubt(seen: _Seen) -> Wish | None:
         return Wish(now, now, "Starting", f"fewer are thought of when all were heard for {seen.delay:g} s")
     if seen.standing.ready != now:
         return Wish(now, now, "Stabilising", f"{seen.standing.ready} of {now} replicas take requests")
-    if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), LATE_SHARE) > target / 2.0:
+    if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE) > target / 2.0:
         return Wish(now, now, "Stabilising", f"requests wait; {_told(seen)}")
     return None
 

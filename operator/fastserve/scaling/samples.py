@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fastserve.api.scaling import WAIT_BOUNDS
 
 BUCKETS = len(WAIT_BOUNDS) + 1
+JUDGED_SHARE = 0.95
+"""The quantile of waits that the target is for; staffing.LATE_SHARE is what may lie above."""
 
 
 @dataclass(frozen=True, slots=True)

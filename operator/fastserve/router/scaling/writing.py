@@ -3,15 +3,15 @@
 import json
 import logging
 import os
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from fastserve.api.identity import GROUP
-from fastserve.api.objects import EVENT, SUB_MODEL, Manifest, ObjectKey
+from fastserve.api.objects import SUB_MODEL, Manifest, ObjectKey
 from fastserve.api.scaling import ScalingDecision
+from fastserve.cluster.events import Reporter, Telling, event_of
 from fastserve.cluster.port import Scales
 from fastserve.errors import ClusterError, LocalError
 
@@ -79,28 +79,9 @@ class ClusterWriter:
 
 
 def _event(scale: Manifest, decision: ScalingDecision, before: int, instance: str) -> Manifest:
-    metadata, now = scale["metadata"], datetime.now(UTC)
+    """On the SubModel whose /scale this is."""
+    regarding = {**scale, "apiVersion": SUB_MODEL.api_version, "kind": SUB_MODEL.name}
     reason = "ScaledUp" if decision.replicas > before else "ScaledDown"
     note = f"from {before} to {decision.replicas} replicas ({decision.reason}): {decision.message}"
-    return {
-        "apiVersion": EVENT.api_version,
-        "kind": EVENT.name,
-        "metadata": {
-            "namespace": metadata["namespace"],
-            "name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}",
-        },
-        "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "type": "Normal",
-        "reason": reason,
-        "note": note[:1024],
-        "action": "Scale",
-        "reportingController": CONTROLLER,
-        "reportingInstance": instance[:128],
-        "regarding": {
-            "apiVersion": SUB_MODEL.api_version,
-            "kind": SUB_MODEL.name,
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata.get("uid", ""),
-        },
-    }
+    told = Telling("Normal", reason, note, "Scale")
+    return event_of(regarding, told, Reporter(CONTROLLER, instance), datetime.now(UTC))
