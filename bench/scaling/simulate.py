@@ -122,7 +122,7 @@ class Scaler:
 
 
 class Replica:
-    """One of them: what waits in its gate (when it came, and when to the gate), what is in Triton's queue."""
+    """One of them: what waits in its gate and in Triton's queue (when it came, and when to this replica)."""
 
     __slots__ = (
         "computing",
@@ -140,7 +140,7 @@ class Replica:
 
     def __init__(self) -> None:
         self.gate: deque[tuple[float, float]] = deque()
-        self.queue: deque[float] = deque()
+        self.queue: deque[tuple[float, float]] = deque()
         self.pace = Pace()
         self.inside = self.total = self.computing = 0
         self.moved_at = self.stands_since = 0.0
@@ -255,7 +255,7 @@ class Simulation:
         if chosen.inside < service.limit:
             chosen.inside += 1
             self._inside += 1
-            chosen.queue.append(came)
+            chosen.queue.append((came, now))
         elif self._has_room(chosen, now):
             if not chosen.gate:
                 chosen.pace.begin(now, service.usual)
@@ -288,8 +288,8 @@ class Simulation:
         self._served += number
         judged, waits, binned = self._terms.judged_from, self._run.waits, self._bin.waits
         for _ in range(number):
-            came = queue.popleft()
-            self._slot[3 + _bucket(now - came)] += 1
+            came, here = queue.popleft()
+            self._slot[3 + _bucket(now - here)] += 1
             if came >= judged:
                 waits.append(now - came)
                 binned.append(now - came)
@@ -310,11 +310,10 @@ class Simulation:
         for _ in range(number if gate else 0):
             replica.pace.answered(now)
         while gate and replica.inside < limit:
-            came, _ = gate.popleft()
+            replica.queue.append(gate.popleft())
             replica.moved_at = now
             replica.inside += 1
             self._inside += 1
-            replica.queue.append(came)
         if replica.queue:
             self._compute(replica, now)
         elif replica.leaving and not replica.lingers:

@@ -5,7 +5,8 @@
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
-    down                what was enough for the most that came during the delay
+    down                what was enough for the most that came during the delay; where more than 5 of 100
+                        waited too long during the history, for the most that came in all of it
     to zero             when nothing came for idle_seconds, with every router heard
     holds               where data is missing; with a part of it there is no way down
 
@@ -18,24 +19,24 @@ from functools import cached_property
 from itertools import accumulate
 from math import ceil, sqrt
 
-from fastserve.api.scaling import MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
+from fastserve.api.scaling import HISTORY_SECONDS, MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
 from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
 from fastserve.scaling.samples import JUDGED_SHARE, Bounds, Sample, Standing, quantile_of
-from fastserve.scaling.staffing import Server, rate_for, replicas_for
+from fastserve.scaling.staffing import Server, replicas_for
 
 MINUTE_SLOTS = 60 // ROW_SECONDS
 SHORT_SLOTS = (2, 3, 5, 10)
 """Windows in which a step up is looked for. Of each the greatest slot is left out: one word alone, which may
 be wrong, is no step."""
 SURE = 2.0
-"""Standard deviations of Poisson arrivals that count as noise in them."""
+"""Standard deviations of arrivals, which vary as `burst` tells, that count as noise in them."""
+CHANCE = 3.0
+"""As many of them may come by chance within PEAK_SLOTS; fewer replicas must serve that too."""
 WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5
 STALE_SECONDS = 10.0
 """Without a slot for so long nothing is known."""
 UNPRESSED_SHARE = 0.25
 """Of its places that may be taken on average in a replica of which it is not known what it can do."""
-SLACK = 1.15
-"""So much more than what came must be served by fewer replicas, before there are fewer."""
 PEAK_SLOTS = 10
 """The most that came is the greatest mean over so many slots."""
 DRAIN_SECONDS = 10.0
@@ -50,8 +51,6 @@ LEAST_PACE = 1e-6
 RECENT_SECONDS = 30.0
 """Replicas say themselves whether anything came in this time. Where slots are later than that nobody knows,
 and nothing goes to sleep."""
-TWICE = 2
-"""A load that came so often within the history is expected once more: replicas for it stay."""
 LOADS_KEPT = 2.0
 """A replica is kept for as long as so many loads take: to come back is dearer than to stay (ski rental)."""
 
@@ -90,6 +89,10 @@ class _Seen:
         self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
         loads = LOADS_KEPT * standing.load_seconds
         self.delay = min(max(bounds.down_delay_seconds, loads), MAX_DELAY_SECONDS)
+        too_late = quantile_of(samples, JUDGED_SHARE) > bounds.target_seconds
+        self.remembered = float(HISTORY_SECONDS) if too_late else self.delay
+        """Seconds in which the most that came counts before there are fewer. Where too many waited too long,
+        to follow the load so closely was wrong, and the whole history counts."""
 
     def _trimmed(self, slots: int) -> float:
         """Requests per second over the newest slots but the greatest of them."""
@@ -104,7 +107,7 @@ class _Seen:
             if slots <= len(self.samples):
                 seconds = (slots - 1) * ROW_SECONDS
                 count = self._trimmed(slots) * seconds
-                found.append((count - SURE * sqrt(count)) / seconds)
+                found.append((count - SURE * sqrt(count * self.burst)) / seconds)
         trend = ahead(self._bins(), max(self.standing.load_seconds, BIN_SECONDS))
         return max(*found, trend or 0.0)
 
@@ -119,24 +122,13 @@ class _Seen:
         return self.samples[-slots:]
 
     def peak(self) -> float:
-        """The greatest mean over PEAK_SLOTS within the delay, by the greater book."""
+        """The greatest mean over PEAK_SLOTS within what is remembered, by the greater book."""
         return self._peak_of(self._high)
 
-    def came_back(self, rate: float) -> float:
-        """Of the times within the whole history that more than `rate` came, TWICE or more often, the second
-        greatest peak; else `rate`. A pause parts two times where it is as long as what is averaged."""
-        sums, peaks, below = self._high, list[float](), PEAK_SLOTS
-        for end in range(PEAK_SLOTS, len(sums)):
-            mean = (sums[end] - sums[end - PEAK_SLOTS]) / (PEAK_SLOTS * ROW_SECONDS)
-            if mean <= rate:
-                below += 1
-            elif below >= PEAK_SLOTS:
-                peaks.append(mean)
-                below = 0
-            else:
-                peaks[-1] = max(peaks[-1], mean)
-                below = 0
-        return sorted(peaks)[-TWICE] if len(peaks) >= TWICE else rate
+    def peak_with_chance(self) -> float:
+        """As `peak`, and as much more as chance may bring."""
+        peak = self.peak()
+        return peak + CHANCE * sqrt(peak * self.burst_high / (PEAK_SLOTS * ROW_SECONDS))
 
     def peak_inside(self) -> float:
         """As `peak`, of requests under way."""
@@ -144,7 +136,7 @@ class _Seen:
 
     def _peak_of(self, sums: Sequence[float]) -> float:
         slots = min(PEAK_SLOTS, len(self.samples))
-        first = max(slots, len(self.samples) - ceil(self.delay / ROW_SECONDS))
+        first = max(slots, len(self.samples) - ceil(self.remembered / ROW_SECONDS))
         most = max(sums[end] - sums[end - slots] for end in range(first, len(sums)))
         return most / (slots * ROW_SECONDS)
 
@@ -261,7 +253,8 @@ def _down(seen: _Seen) -> Wish:
     doubt = _doubt(seen)
     if doubt is not None:
         return doubt
-    text = f"{need} would have served what came in {seen.delay:g} s, at most {seen.peak():.1f} requests/s"
+    came = f"what came in {seen.remembered:g} s, at most {seen.peak():.1f} requests/s"
+    text = f"{need} would have served {came}"
     return Wish(need, need, "Eased", text)
 
 
@@ -278,15 +271,12 @@ def _doubt(seen: _Seen) -> Wish | None:
 
 
 def _enough(seen: _Seen) -> int:
-    """Replicas that would have served the most that came during the delay."""
+    """Replicas that would have served the most that came during what is remembered."""
     server, target = seen.server, seen.bounds.target_seconds
     if server is not None:
         burst = max(seen.burst, seen.burst_high)
         # No fewer than what comes would call back at once.
-        need = replicas_for(max(seen.peak() * SLACK, seen.rate), server, target, burst)
-        need = max(
-            need, replicas_for(seen.came_back(rate_for(need, server, target, burst)), server, target, burst)
-        )
+        need = replicas_for(max(seen.peak_with_chance(), seen.rate), server, target, burst)
         return max(need, ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
@@ -326,4 +316,7 @@ def _requests(count: float) -> str:
 def _told(seen: _Seen) -> str:
     server = seen.server
     load = _load(seen, server) if server else f"{seen.rate:.1f} requests/s, pace of a replica not known"
-    return f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"
+    text = f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"
+    if seen.remembered > seen.delay:
+        text += f", and longer than the target over {seen.remembered:g} s"
+    return text

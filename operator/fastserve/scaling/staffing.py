@@ -35,18 +35,6 @@ def replicas_for(rate: float, server: Server, target_seconds: float, burst: floa
     return MOST
 
 
-def rate_for(replicas: int, server: Server, target_seconds: float, burst: float = 1.0) -> float:
-    """The most requests per second that so many replicas serve within the target, to a thousandth."""
-    low, high = 0.0, replicas * server.pace
-    for _ in range(10):
-        middle = (low + high) / 2.0
-        if late_share(middle, replicas, server, target_seconds, burst) <= LATE_SHARE:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 def late_share(rate: float, replicas: int, server: Server, seconds: float, burst: float = 1.0) -> float:
     """P(W > seconds)."""
     under_way = rate / server.pace * server.places

@@ -75,6 +75,19 @@ def test_doors_hold_requests_for_a_sleeper_which_counts_as_waiting() -> None:
     assert run.held == 1
 
 
+def test_what_doors_held_did_not_wait_at_a_replica() -> None:
+    """A router's row tells how long requests waited at it."""
+    seen: list[Sample] = []
+
+    class Looks(Always):
+        def step(self, view: View) -> int:
+            seen[:] = view.samples
+            return super().step(view)
+
+    simulate([10.5], Looks((0.0, 0), (11.0, 1)), least=0, start=0)
+    assert sum(one.waits[0] for one in seen) == sum(sum(one.waits) for one in seen) == 1
+
+
 def test_replicas_are_paid_for_from_when_they_are_asked_for() -> None:
     assert simulate([], Always((0.0, 1), (10.0, 2), (20.0, 1))).replica_seconds == 60.0 + 10.0
 

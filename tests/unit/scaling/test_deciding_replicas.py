@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastserve.api.scaling import ROW_SECONDS
-from fastserve.scaling.decide import decide
+from fastserve.scaling.decide import _Seen, decide
 from fastserve.scaling.samples import Bounds, Sample, Standing
 from scaling_world import START, decided, now_of, poisson, sample, steady
 
@@ -96,6 +96,35 @@ def test_fewer_only_after_the_delay() -> None:
     ]
     assert 60.0 <= changes[0] <= 90.0
     assert decided([*before, *after], standing(5), BOUNDS).reason == "Eased"
+
+
+@pytest.mark.parametrize(("waited", "replicas"), [(0.02, 2), (0.5, 5)])
+def test_where_too_many_waited_the_whole_history_counts(waited: float, replicas: int) -> None:
+    """A burst five minutes ago that was served in time is forgotten, one that was not is expected again."""
+    history = [
+        *steady(3.0, 200.0),
+        *steady(130.0, 40.0, waited, start=START + 200),
+        *steady(3.0, 300.0, start=START + 240),
+    ]
+    assert decided(history, standing(5), BOUNDS).replicas == replicas
+
+
+def test_the_burst_that_was_late_is_forgotten_with_the_history() -> None:
+    history = [*steady(130.0, 40.0, 0.5), *steady(3.0, 640.0, start=START + 40)]
+    assert decided(history[-300:], standing(5), BOUNDS).replicas == 1
+
+
+def test_clusters_of_requests_are_no_step() -> None:
+    """Ten at a time: what looks like a step among single requests is chance among these."""
+    rng = random.Random(1)
+    singles = [float(poisson(rng, 20.0)) for _ in range(120)]
+    clusters = [10.0 * poisson(rng, 2.0) for _ in range(120)]
+    late = [40.0] * 3
+    rates = []
+    for counts in (singles, clusters):
+        history = [sample(START + i * ROW_SECONDS, count) for i, count in enumerate([*counts, *late])]
+        rates.append(_Seen(history, standing(2), BOUNDS, now_of(history)).rate)
+    assert rates[1] < rates[0]
 
 
 def test_a_replica_that_loads_long_is_kept_longer() -> None:
