@@ -7,10 +7,10 @@ asked for, and finish what they have before they go.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, cycle
 from random import Random
 from statistics import median_low
 
@@ -55,6 +55,8 @@ class Terms:
     service: Service
     loads: tuple[float, ...]
     """Measured seconds from asking for a replica until it is ready, one of which is drawn for each."""
+    in_order: bool = False
+    """They are taken one after the other, and from the first again."""
     least: int = 1
     most: int = 20
     start: int = 1
@@ -180,6 +182,7 @@ class Simulation:
         self._dice = Random(terms.seed)
         self._events: list[tuple[float, int, Callable[[Replica, float], None], Replica]] = []
         self._order = count()
+        self._loads = cycle(terms.loads) if terms.in_order else self._drawn()
         self._ready: list[Replica] = []
         self._starting: list[Replica] = []
         self._alive = 0
@@ -345,13 +348,17 @@ class Simulation:
         view = self._view
         if replicas == view.replicas:
             return
-        loads, change = self._terms.loads, replicas - view.replicas
+        change = replicas - view.replicas
         for _ in range(change):
-            self._begin(now, loads[int(self._dice.random() * len(loads))])
+            self._begin(now, next(self._loads))
         for _ in range(-change):
             self._leave(now)
         view.replicas = replicas
         self._run.changes.append((now, replicas))
+
+    def _drawn(self) -> Iterator[float]:
+        while True:
+            yield self._terms.loads[int(self._dice.random() * len(self._terms.loads))]
 
     def _leave(self, now: float) -> None:
         """What is not ready goes first, then the youngest, as with a ReplicaSet."""
