@@ -16,6 +16,9 @@ EJECT_AFTER = 3
 """Failures in a row."""
 IDLE_PROBE_SECONDS = 0.6
 """Of an own Triton: with a second of silence before the verdict, a dead one is known within two."""
+PROBE_SHARE = 0.05
+"""Of a model's time that probes may take; one that takes long is asked more seldom."""
+MOST_IDLE_SECONDS = 10.0
 SUSPECT_PROBE_SECONDS = 0.25
 BACKOFF = 1.5
 
@@ -42,6 +45,13 @@ class Pace:
 
 
 OWN_PACE = Pace()
+
+
+def own_pace(takes: float) -> Pace:
+    """At an own Triton whose model takes so many seconds for something tiny."""
+    return Pace(idle=max(IDLE_PROBE_SECONDS, min(takes / PROBE_SHARE, MOST_IDLE_SECONDS)))
+
+
 PEER_PACE = Pace(idle=0.75, most=1.0)
 """With the second that a peer has for its answer, one that is frozen is known within two. Peers tell of
 themselves without asking a model, so that looking costs nearly nothing."""

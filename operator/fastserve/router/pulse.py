@@ -18,6 +18,8 @@ BUSY_SECONDS = 10.0
 """A full batch of the longest texts takes seconds where the last hundred answers took milliseconds. An engine
 that speaks for itself, which watches its ranks and their time, is given as long as it says."""
 TIMES_USUAL = 4.0
+ENOUGH_ANSWERS = 4
+"""The first ones after a start take longer than all others."""
 
 
 class Pulse:
@@ -68,6 +70,11 @@ class Pulse:
         """Seconds within which a tiny inference is answered when nothing is in its way."""
         usual = self._usual()
         return UNKNOWN_SECONDS if usual is None else max(SHORTEST_SECONDS, TIMES_USUAL * usual)
+
+    @property
+    def takes(self) -> float:
+        """Seconds that a tiny inference takes by itself, about; 0 where that is not known yet."""
+        return self.latencies.percentile(0.1) if len(self.latencies) >= ENOUGH_ANSWERS else 0.0
 
     @property
     def patience(self) -> float:

@@ -20,7 +20,7 @@ from fastserve.errors import (
 from fastserve.router.admission.gate import End, Gate, Shed
 from fastserve.router.admission.pace import Pace
 from fastserve.router.caller import Priority
-from fastserve.router.health import IDLE_PROBE_SECONDS, Event, HealthState, spread, step
+from fastserve.router.health import OWN_PACE, Event, HealthState, spread, step
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.outliers import Conduct
@@ -71,6 +71,8 @@ class OwnReplica:
         self.closed = False
         """Drained: its Triton is about to end."""
         self.health = HealthState()
+        self.pace = OWN_PACE
+        """How often it is probed; the watch says that."""
         self.conduct = Conduct()
         self.vouched_until = 0.0
         """Until when the engine's last word, that it is well, counts."""
@@ -115,7 +117,7 @@ class OwnReplica:
     def note(self, event: Event) -> None:
         """Something happened that tells whether it answers."""
         before, now = self.health, asyncio.get_running_loop().time()
-        self.health = spread(step(before, event, now), now, _draw.random())
+        self.health = spread(step(before, event, now, self.pace), now, _draw.random())
         if before.ready and not self.health.ready:
             self._metrics.ejections(self.member, str(event)).inc()
             self.doubt()
@@ -330,8 +332,8 @@ class OwnReplica:
         """One that was ejected meanwhile comes back by a probe only; one that is healthy is noted as such
         often enough to need no probe."""
         health = self.health
-        if health.ready and (health.failures or health.probe_at - now < IDLE_PROBE_SECONDS / 2):
-            self.health = step(health, Event.ANSWERED, now)
+        if health.ready and (health.failures or health.probe_at - now < self.pace.idle / 2):
+            self.health = step(health, Event.ANSWERED, now, self.pace)
 
 
 def _event_of(error: BackendError) -> Event:

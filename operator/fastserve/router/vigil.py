@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastserve.errors import BackendError, BackendOverloaded, BackendTimeout, BackendUnavailable
-from fastserve.router.health import Event, probe_due, probing
+from fastserve.router.health import Event, own_pace, probe_due, probing
 from fastserve.router.metrics import Metrics
 from fastserve.router.oip import Scores
 from fastserve.router.pulse import BUSY_SECONDS, SHORTEST_SECONDS, Pulse, Signs, is_silent
@@ -89,6 +89,7 @@ class Vigil:
         elif self._asking is None and now >= self._ask_at:
             self._ask_at = now + SHORTEST_SECONDS
             self._asking = group.create_task(self._ask_server())
+        self._replica.pace = own_pace(self._triton.pulse.takes)
         serving = self._replica.current
         if serving is not None and self._probe is None and self._wants_probe(now):
             self._start(serving, now, group)

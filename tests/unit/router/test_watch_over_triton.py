@@ -164,6 +164,27 @@ def test_an_idle_one_is_asked_a_little_and_a_busy_one_nothing() -> None:
     run_in_virtual_time(watched(triton, story))
 
 
+@pytest.mark.parametrize(("seconds", "share"), [(0.02, 0.05), (0.2, 0.05), (0.4, 0.05), (2.0, 0.2)])
+def test_probes_take_a_small_part_of_a_slow_model(seconds: float, share: float) -> None:
+    """Idle, and with a request now and then."""
+    triton = Model(seconds=lambda rows: seconds)
+
+    async def story(replica: OwnReplica) -> None:
+        await asyncio.sleep(20.0)
+        before = triton.probes
+        await asyncio.sleep(100.0)
+        assert 9 <= triton.probes - before <= 100.0 * share / seconds + 1
+        before = triton.probes
+        for _ in range(20):
+            await replica.infer(call())
+            await asyncio.sleep(min(0.25, seconds))
+        assert triton.probes == before
+        triton.gone = True
+        assert await until(lambda: not replica.ready) <= max(2.0, seconds / share + 2.0)
+
+    run_in_virtual_time(watched(triton, story))
+
+
 @pytest.mark.parametrize("seconds", [0.3, 0.9, 2.0, 4.5, 9.0])
 def test_full_batches_that_take_long_do_not_eject_a_healthy_one(seconds: float) -> None:
     """Answers took milliseconds for a minute; then come batches that take seconds, one after the other."""
