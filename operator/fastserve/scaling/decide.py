@@ -146,6 +146,12 @@ class _Seen:
         pace = self.standing.pace if self.standing.pace > LEAST_PACE else self._pace_under_way()
         return Server(pace, self._places(pace)) if pace > LEAST_PACE else None
 
+    @cached_property
+    def waits(self) -> bool:
+        """Whether waits of late are too near to the target for fewer replicas."""
+        late = quantile_of(self.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE)
+        return late > self.bounds.target_seconds / 2.0
+
     @property
     def is_easy(self) -> bool:
         """Whether the replicas are less than half busy: what waits all the same, for the batch before it to
@@ -260,12 +266,12 @@ def _down(seen: _Seen) -> Wish:
 
 def _doubt(seen: _Seen) -> Wish | None:
     """Why there are to be no fewer although they would do."""
-    now, target = seen.standing.replicas, seen.bounds.target_seconds
+    now = seen.standing.replicas
     if not seen.covers(seen.delay + PEAK_SLOTS * ROW_SECONDS):
         return Wish(now, now, "Starting", f"fewer are thought of when all were heard for {seen.delay:g} s")
     if seen.standing.ready != now:
         return Wish(now, now, "Stabilising", f"{seen.standing.ready} of {now} replicas take requests")
-    if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE) > target / 2.0:
+    if seen.server is None and seen.waits:
         return Wish(now, now, "Stabilising", f"requests wait; {_told(seen)}")
     return None
 
@@ -276,7 +282,11 @@ def _enough(seen: _Seen) -> int:
     if server is not None:
         burst = max(seen.burst, seen.burst_high)
         # No fewer than what comes would call back at once.
-        need = replicas_for(max(seen.peak_with_chance(), seen.rate), server, target, burst)
+        most = max(seen.peak_with_chance(), seen.rate)
+        need = replicas_for(most, server, target, burst)
+        if seen.waits:
+            # Whatever was reckoned: so many that what waits would wait with more of them too.
+            need = max(need, ceil(most / (EASY_SHARE * server.pace)))
         return max(need, ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)

@@ -258,3 +258,11 @@ def test_what_was_just_ended_is_not_called_back(
     fewer = decided(history, standing(replicas, load_seconds=0.0), bounds).replicas
     if fewer < replicas:
         assert decided(history, standing(fewer, load_seconds=0.0), bounds).replicas <= fewer
+
+
+def test_what_waits_for_the_batch_before_keeps_no_more_than_half_busy_replicas() -> None:
+    """A batch takes longer than the target: with more of them requests would wait for it too."""
+    history = steady(30.0, 200.0, waited=0.15)
+    fewer = decided(history, standing(12), BOUNDS)
+    assert (fewer.replicas, fewer.reason) == (2, "Eased")
+    assert decided(history, standing(2), BOUNDS).replicas == 2
