@@ -33,7 +33,7 @@ spec:
 CONFIG = """\
 backend: "python"
 max_batch_size: BATCH
-dynamic_batching { max_queue_delay_microseconds: 500 }
+dynamic_batching { max_queue_delay_microseconds: 0 }
 input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [ { name: "scores" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """

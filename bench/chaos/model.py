@@ -11,7 +11,7 @@ LABELS = ("left", "right")
 CONFIG = """\
 backend: "python"
 max_batch_size: 32
-dynamic_batching { max_queue_delay_microseconds: 500 }
+dynamic_batching { max_queue_delay_microseconds: 0 }
 input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]
 output [ { name: "scores" data_type: TYPE_FP32 dims: [ 2 ] } ]
 """

@@ -57,21 +57,30 @@ def is_scale(write: Write) -> bool:
 
 def wrong_scales(writes: Iterable[Write], routers: str, pool: str) -> list[str]:
     """Of what was written, each scale by a router that did not hold the Lease, and each that said once more
-    what was so. Who wrote the Lease last holds it."""
-    wrong, holds = [], ""
+    what was so. Who wrote the Lease last holds it; before the first time, who did so then."""
+    done = sorted((one for one in writes if one.code < 300), key=lambda write: write.at)
+    renewals = [one for one in done if _is_lease(one, routers, pool)]
+    wrong, holds = [], renewals[0].pod if renewals else ""
     before: dict[str, int | None] = {}
-    for one in sorted(writes, key=lambda write: write.at):
-        if one.code >= 300:
-            continue
-        _, kind, *named = one.told.split()  # what is created is named by its body alone
-        name = "".join(named)
-        if one.user == routers and (kind, name) == ("leases", scaling_lease_name(pool)):
+    for one in done:
+        if _is_lease(one, routers, pool):
             holds = one.pod
         if not is_scale(one):
             continue
+        name = _named(one)[1]
         if one.user == routers and one.pod != holds:
             wrong.append(f"{one.at}: {one.pod} scaled {name} while {holds or 'nobody'} held the Lease")
         if one.user == routers and one.replicas == before.get(name, -1):
             wrong.append(f"{one.at}: {one.pod} scaled {name} to {one.replicas} once more")
         before[name] = one.replicas
     return wrong
+
+
+def _is_lease(write: Write, routers: str, pool: str) -> bool:
+    return write.user == routers and _named(write) == ("leases", scaling_lease_name(pool))
+
+
+def _named(write: Write) -> tuple[str, str]:
+    """Kind and name; what is created is named by its body alone."""
+    _, kind, *named = write.told.split()
+    return kind, "".join(named)

@@ -64,7 +64,7 @@ class Autoscaling(Document):
     target_queue_millis: Annotated[int, Field(ge=1, le=600000)] = 100
     """95 of 100 requests are to wait at most so many milliseconds before their inference begins."""
     scale_down_delay_seconds: Annotated[int, Field(ge=0, le=MAX_DELAY_SECONDS)] = 60
-    """For so long fewer replicas must have been enough before there are fewer."""
+    """For so long, and at least a minute, fewer replicas must have been enough before there are fewer."""
     idle_seconds: Annotated[int, Field(ge=1, le=MAX_DELAY_SECONDS)] = 300
     """Without a request for so long, a sub-model whose minReplicas is 0 goes to sleep."""
     warm_windows: Annotated[

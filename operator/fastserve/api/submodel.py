@@ -131,8 +131,9 @@ class Engine(Document):
     DeviceMissing."""
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     """Texts that Triton joins into one batch."""
-    max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=1000000)] = 500
-    """How long Triton waits for more texts to join a batch. Custom: your config.pbtxt says so."""
+    max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=1000000)] = 0
+    """How long Triton waits for more texts to join a batch. While a batch runs texts join the next one
+    without it, and a wait may part those. Custom: your config.pbtxt says so."""
     max_tokens: Annotated[int, Field(ge=8, le=8192)] | None = None
     """Tokens of a text that the model reads. Default: as many as the checkpoint has positions."""
     labels: Annotated[

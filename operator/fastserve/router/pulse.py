@@ -4,6 +4,7 @@ A Triton that is stopped accepts connections and answers nothing; one whose stub
 live and ready. What tells them from one that is busy: whether anything at all was answered meanwhile.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 from fastserve.router.latency import Latencies
@@ -18,8 +19,8 @@ BUSY_SECONDS = 10.0
 """A full batch of the longest texts takes seconds where the last hundred answers took milliseconds. An engine
 that speaks for itself, which watches its ranks and their time, is given as long as it says."""
 TIMES_USUAL = 4.0
-ENOUGH_ANSWERS = 4
-"""The first ones after a start take longer than all others."""
+PROBES_KEPT, ENOUGH_PROBES = 8, 3
+"""The first one after a start takes longer than all others."""
 
 
 class Pulse:
@@ -32,6 +33,8 @@ class Pulse:
         self.answers = 0
         """Of them."""
         self.latencies = Latencies()
+        self.alone: deque[float] = deque(maxlen=PROBES_KEPT)
+        """Seconds that probes took which nothing was in the way of."""
         self.probed_at: float | None = None
         """Since when a probe is under way."""
         self.since = 0.0
@@ -73,8 +76,8 @@ class Pulse:
 
     @property
     def takes(self) -> float:
-        """Seconds that a tiny inference takes by itself, about; 0 where that is not known yet."""
-        return self.latencies.percentile(0.1) if len(self.latencies) >= ENOUGH_ANSWERS else 0.0
+        """Seconds that a tiny inference takes by itself; 0 where that is not known yet."""
+        return min(self.alone) if len(self.alone) >= ENOUGH_PROBES else 0.0
 
     @property
     def patience(self) -> float:

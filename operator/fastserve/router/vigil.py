@@ -128,12 +128,18 @@ class Vigil:
         except BackendError:
             event, outcome = Event.FAILED, "failed"
         else:
-            self._triton.pulse.sign(loop.time())
-            self._triton.pulse.latencies.add(loop.time() - start)
+            self._answered(loop.time(), loop.time() - start)
         self._end_probe()
         self._metrics.probes(self._replica.member, outcome).inc()
         if self._replica.current is serving:
             self._replica.note(event)
+
+    def _answered(self, now: float, seconds: float) -> None:
+        pulse, probe = self._triton.pulse, self._probe
+        pulse.sign(now)
+        pulse.latencies.add(seconds)
+        if probe is not None and probe.alone and probe.begun == pulse.begun:
+            pulse.alone.append(seconds)
 
     def _end_probe(self) -> None:
         self._probe, self._triton.pulse.probed_at = None, None

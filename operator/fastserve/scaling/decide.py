@@ -5,8 +5,10 @@
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
-    down                what was enough for the most that came during the delay; where more than 5 of 100
-                        waited too long during the history, for the most that came in all of it
+    down                what was enough for the most that came during the delay, and a tenth more; where more
+                        than 5 of 100 waited too long, for the most that came in the whole history
+    batches             who waits only for the batch before to end waits as long with more replicas: they are
+                        kept half busy, no less
     to zero             when nothing came for idle_seconds, with every router heard
     holds               where data is missing; with a part of it there is no way down
 
@@ -19,7 +21,7 @@ from functools import cached_property
 from itertools import accumulate
 from math import ceil, sqrt
 
-from fastserve.api.scaling import HISTORY_SECONDS, MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
+from fastserve.api.scaling import MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
 from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
 from fastserve.scaling.samples import JUDGED_SHARE, Bounds, Sample, Standing, quantile_of
 from fastserve.scaling.staffing import Server, replicas_for
@@ -32,6 +34,10 @@ SURE = 2.0
 """Standard deviations of arrivals, which vary as `burst` tells, that count as noise in them."""
 CHANCE = 3.0
 """As many of them may come by chance within PEAK_SLOTS; fewer replicas must serve that too."""
+TOLERANCE = 0.1
+"""And so much more at the least: load that swings by a tenth is not followed, as by an HPA."""
+LEAST_MEMORY_SECONDS = 60.0
+"""Fewer are never thought of for what came in less: chance would be taken for the load."""
 WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5
 STALE_SECONDS = 10.0
 """Without a slot for so long nothing is known."""
@@ -44,6 +50,8 @@ DRAIN_SECONDS = 10.0
 PACE_SLOTS = 3
 """Slots over which a pace that nobody knows yet is reckoned."""
 MOST_PLACES = 1024
+BATCHES_BEFORE = 1.5
+"""Whoever waits longer than so many batches take waits for more than the one before."""
 EASY_SHARE = 0.5
 """Of what its replicas can do."""
 LEAST_PACE = 1e-6
@@ -89,10 +97,16 @@ class _Seen:
         self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
         loads = LOADS_KEPT * standing.load_seconds
         self.delay = min(max(bounds.down_delay_seconds, loads), MAX_DELAY_SECONDS)
-        too_late = quantile_of(samples, JUDGED_SHARE) > bounds.target_seconds
-        self.remembered = float(HISTORY_SECONDS) if too_late else self.delay
-        """Seconds in which the most that came counts before there are fewer. Where too many waited too long,
-        to follow the load so closely was wrong, and the whole history counts."""
+        self.too_late = self._late(samples, bounds.target_seconds)
+        """Whether too many waited too long over the history: to follow the load so closely was wrong, and the
+        most that came in all of it counts before there are fewer."""
+
+    def _late(self, samples: Sequence[Sample], seconds: float) -> bool:
+        """Whether 95 of 100 waited longer than that, and longer than for the batch before theirs to end: that
+        they would do with more replicas too."""
+        came = sum(one.arrivals_low for one in samples)
+        takes = sum(one.busy_seconds for one in samples) / came if came else 0.0
+        return quantile_of(samples, JUDGED_SHARE) > max(seconds, BATCHES_BEFORE * takes)
 
     def _trimmed(self, slots: int) -> float:
         """Requests per second over the newest slots but the greatest of them."""
@@ -122,13 +136,20 @@ class _Seen:
         return self.samples[-slots:]
 
     def peak(self) -> float:
-        """The greatest mean over PEAK_SLOTS within what is remembered, by the greater book."""
+        """The greatest mean over PEAK_SLOTS in `remembered`, by the greater book."""
         return self._peak_of(self._high)
 
     def peak_with_chance(self) -> float:
         """As `peak`, and as much more as chance may bring."""
         peak = self.peak()
-        return peak + CHANCE * sqrt(peak * self.burst_high / (PEAK_SLOTS * ROW_SECONDS))
+        chance = CHANCE * sqrt(peak * self.burst_high / (PEAK_SLOTS * ROW_SECONDS))
+        return peak + max(chance, TOLERANCE * peak)
+
+    @property
+    def remembered(self) -> float:
+        """Seconds in which the most that came counts before there are fewer."""
+        whole = len(self.samples) * float(ROW_SECONDS)
+        return whole if self.too_late else min(whole, max(self.delay, LEAST_MEMORY_SECONDS))
 
     def peak_inside(self) -> float:
         """As `peak`, of requests under way."""
@@ -147,17 +168,16 @@ class _Seen:
         return Server(pace, self._places(pace)) if pace > LEAST_PACE else None
 
     @cached_property
-    def waits(self) -> bool:
+    def nearly_late(self) -> bool:
         """Whether waits of late are too near to the target for fewer replicas."""
-        late = quantile_of(self.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE)
-        return late > self.bounds.target_seconds / 2.0
+        return self._late(self.within(PEAK_SLOTS * ROW_SECONDS), self.bounds.target_seconds / 2.0)
 
     @property
-    def is_easy(self) -> bool:
-        """Whether the replicas are less than half busy: what waits all the same, for the batch before it to
-        end, would wait with more of them too."""
+    def waits_for_batches(self) -> bool:
+        """Whether the replicas are less than half busy, and who waits does so for the batch before to end."""
         server = self.server
-        return server is not None and self.rate < EASY_SHARE * server.pace * self.standing.ready
+        easy = server is not None and self.rate < EASY_SHARE * server.pace * self.standing.ready
+        return easy and not self._late(self.samples[-MINUTE_SLOTS:], self.bounds.target_seconds)
 
     def _places(self, pace: float) -> int:
         """How many one replica computes at once, by Little's law: its pace times what one takes. More that it
@@ -243,7 +263,7 @@ def _up(seen: _Seen) -> Wish | None:
 def _waits_too_long(seen: _Seen) -> bool:
     """Of late and for a while; of one whose pace is not known at once."""
     target = seen.bounds.target_seconds
-    if seen.wait <= target or seen.is_easy or not any(sum(one.waits) for one in seen.samples[-2:]):
+    if seen.wait <= target or seen.waits_for_batches or not any(sum(one.waits) for one in seen.samples[-2:]):
         return False
     return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], JUDGED_SHARE) > target
 
@@ -271,7 +291,7 @@ def _doubt(seen: _Seen) -> Wish | None:
         return Wish(now, now, "Starting", f"fewer are thought of when all were heard for {seen.delay:g} s")
     if seen.standing.ready != now:
         return Wish(now, now, "Stabilising", f"{seen.standing.ready} of {now} replicas take requests")
-    if seen.server is None and seen.waits:
+    if seen.nearly_late:
         return Wish(now, now, "Stabilising", f"requests wait; {_told(seen)}")
     return None
 
@@ -284,8 +304,8 @@ def _enough(seen: _Seen) -> int:
         # No fewer than what comes would call back at once.
         most = max(seen.peak_with_chance(), seen.rate)
         need = replicas_for(most, server, target, burst)
-        if seen.waits:
-            # Whatever was reckoned: so many that what waits would wait with more of them too.
+        if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE) > target / 2.0:
+            # What waits, waits for the batch before; with half busy ones it would do no more than that.
             need = max(need, ceil(most / (EASY_SHARE * server.pace)))
         return max(need, ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
@@ -327,6 +347,6 @@ def _told(seen: _Seen) -> str:
     server = seen.server
     load = _load(seen, server) if server else f"{seen.rate:.1f} requests/s, pace of a replica not known"
     text = f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"
-    if seen.remembered > seen.delay:
-        text += f", and longer than the target over {seen.remembered:g} s"
+    if seen.too_late:
+        text += f"; over the last {seen.remembered:g} s more than 5 of 100 waited too long"
     return text

@@ -33,6 +33,7 @@ def scale(second: int, pod: str, replicas: int, code: int = 200) -> Write:
 
 def test_a_holder_that_scales_and_one_that_follows_it_are_right() -> None:
     writes = [
+        scale(0, "a", 1),
         renewal(1, "a"),
         scale(2, "a", 2),
         renewal(5, "b"),

@@ -165,7 +165,8 @@ def test_an_idle_one_is_asked_a_little_and_a_busy_one_nothing() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(0.02, 0.05), (0.2, 0.05), (0.4, 0.05), (2.0, 0.2)])
-def test_probes_take_a_small_part_of_a_slow_model(seconds: float, share: float) -> None:
+@pytest.mark.parametrize("what", ["server_frozen", "model_frozen", "gone"])
+def test_probes_take_a_small_part_of_a_slow_model(what: str, seconds: float, share: float) -> None:
     """Idle, and with a request now and then."""
     triton = Model(seconds=lambda rows: seconds)
 
@@ -179,8 +180,35 @@ def test_probes_take_a_small_part_of_a_slow_model(seconds: float, share: float) 
             await replica.infer(call())
             await asyncio.sleep(min(0.25, seconds))
         assert triton.probes == before
-        triton.gone = True
-        assert await until(lambda: not replica.ready) <= max(2.0, seconds / share + 2.0)
+        setattr(triton, what, True)
+        most = 2.0 if seconds <= 0.03 else seconds / share + 1.0 + 8.0 * seconds
+        assert await until(lambda: not replica.ready) <= most
+
+    run_in_virtual_time(watched(triton, story))
+
+
+def test_large_batches_do_not_make_probes_of_a_fast_model_seldom() -> None:
+    triton = Model(seconds=lambda rows: 0.3 if rows > 1 else 0.02)
+
+    async def story(replica: OwnReplica) -> None:
+        await asyncio.sleep(10.0)
+        for _ in range(300):
+            await asyncio.gather(*(replica.infer(call(64)) for _ in range(2)))
+        before = triton.probes
+        await asyncio.sleep(10.0)
+        assert triton.probes - before >= 10
+
+    run_in_virtual_time(watched(triton, story))
+
+
+def test_a_slow_start_does_not_make_probes_seldom() -> None:
+    triton = Model(seconds=lambda rows: 1.0 if triton.probes < 2 else 0.02)
+
+    async def story(replica: OwnReplica) -> None:
+        await asyncio.sleep(20.0)
+        before = triton.probes
+        await asyncio.sleep(10.0)
+        assert triton.probes - before >= 10
 
     run_in_virtual_time(watched(triton, story))
 

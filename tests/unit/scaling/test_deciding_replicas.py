@@ -3,12 +3,13 @@
 import random
 from dataclasses import replace
 from itertools import pairwise
+from math import pi, sin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastserve.api.scaling import ROW_SECONDS
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS
 from fastserve.scaling.decide import _Seen, decide
 from fastserve.scaling.samples import Bounds, Sample, Standing
 from scaling_world import START, decided, now_of, poisson, sample, steady
@@ -109,9 +110,11 @@ def test_where_too_many_waited_the_whole_history_counts(waited: float, replicas:
     assert decided(history, standing(5), BOUNDS).replicas == replicas
 
 
-def test_the_burst_that_was_late_is_forgotten_with_the_history() -> None:
-    history = [*steady(130.0, 40.0, 0.5), *steady(3.0, 640.0, start=START + 40)]
-    assert decided(history[-300:], standing(5), BOUNDS).replicas == 1
+@pytest.mark.parametrize(("since", "kept"), [(580.0, True), (640.0, False)])
+def test_the_burst_that_was_late_is_forgotten_with_the_history(since: float, kept: bool) -> None:
+    whole = [*steady(130.0, 40.0, 0.5), *steady(3.0, since, start=START + 40)]
+    history = whole[-HISTORY_SECONDS // ROW_SECONDS :]
+    assert (decided(history, standing(5), BOUNDS).replicas == 5) == kept
 
 
 def test_clusters_of_requests_are_no_step() -> None:
@@ -260,9 +263,50 @@ def test_what_was_just_ended_is_not_called_back(
         assert decided(history, standing(fewer, load_seconds=0.0), bounds).replicas <= fewer
 
 
+def batches(rate: float, waited: float, takes: float) -> list[Sample]:
+    """A constant rate; each waits so long for its batch, which takes so long."""
+    return [
+        replace(one, busy_seconds=rate * ROW_SECONDS * takes) for one in steady(rate, 200.0, waited=waited)
+    ]
+
+
 def test_what_waits_for_the_batch_before_keeps_no_more_than_half_busy_replicas() -> None:
     """A batch takes longer than the target: with more of them requests would wait for it too."""
-    history = steady(30.0, 200.0, waited=0.15)
+    history = batches(30.0, waited=0.15, takes=0.2)
     fewer = decided(history, standing(12), BOUNDS)
     assert (fewer.replicas, fewer.reason) == (2, "Eased")
     assert decided(history, standing(2), BOUNDS).replicas == 2
+
+
+@pytest.mark.parametrize("replicas", [4, 12])
+def test_what_waits_for_more_than_a_batch_is_believed_before_what_was_reckoned(replicas: int) -> None:
+    """One does much less than was learnt of it: texts became longer."""
+    history = batches(30.0, waited=0.5, takes=0.2)
+    assert decided(history, standing(replicas), BOUNDS).reason == "QueueWait"
+    near = batches(30.0, waited=0.09, takes=0.05)
+    assert decided(near, standing(replicas), BOUNDS).replicas == replicas
+
+
+@pytest.mark.parametrize("delay", [0.0, 10.0])
+@pytest.mark.parametrize("rate", [20.0, 55.0, 130.0])
+def test_nor_does_it_flap_with_a_short_delay(rate: float, delay: float) -> None:
+    rng, replicas, history, changes = random.Random(3), 8, list[Sample](), 0
+    for i in range(900):
+        history.append(sample(START + i * ROW_SECONDS, float(poisson(rng, rate * ROW_SECONDS))))
+        history = history[-300:]
+        wish = decided(history, standing(replicas), replace(BOUNDS, down_delay_seconds=delay))
+        changes += wish.replicas > replicas
+        replicas = wish.replicas
+    assert changes <= 1
+
+
+def test_load_that_swings_by_a_few_percent_is_not_followed() -> None:
+    history, replicas, changes = list[Sample](), 13, 0
+    for i in range(900):
+        rate = 400.0 * (1.0 + 0.04 * sin(2.0 * pi * i * ROW_SECONDS / 300.0))
+        history.append(sample(START + i * ROW_SECONDS, rate * ROW_SECONDS))
+        history = history[-300:]
+        wanted = decided(history, standing(replicas), BOUNDS).replicas
+        changes += wanted > replicas
+        replicas = wanted
+    assert changes <= 1
