@@ -177,7 +177,8 @@ class _Seen:
         """Whether the replicas are less than half busy, and who waits does so for the batch before to end."""
         server = self.server
         easy = server is not None and self.rate < EASY_SHARE * server.pace * self.standing.ready
-        return easy and not self._late(self.samples[-MINUTE_SLOTS:], self.bounds.target_seconds)
+        windows = (self.samples[-WAIT_SLOTS:], self.samples[-MINUTE_SLOTS:])
+        return easy and not all(self._late(one, self.bounds.target_seconds) for one in windows)
 
     def _places(self, pace: float) -> int:
         """How many one replica computes at once, by Little's law: its pace times what one takes. More that it
