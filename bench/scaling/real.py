@@ -219,7 +219,7 @@ class Measures:
 
     @property
     def service(self) -> Service:
-        return Service(BATCH, self.limit, (BATCH / self.pace,))
+        return Service(BATCH, self.limit, (self.idle_seconds,))
 
 
 def measures(seen: Seen, idle_seconds: float) -> Measures:

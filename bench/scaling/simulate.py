@@ -272,9 +272,9 @@ class Simulation:
             self._compute(chosen, now)
 
     def _has_room(self, replica: Replica, now: float) -> bool:
-        """A queue that stands is kept short, as router/admission does, where no more replicas can come."""
+        """A queue that stands is kept short, as router/admission does, where no more replicas come."""
         service, waiting = self._terms.service, len(replica.gate)
-        if self._view.replicas < self._terms.most:
+        if self._view.replicas < self._terms.most or self._starting:
             return waiting < service.max_queue
         if not waiting and now - replica.moved_at > service.usual:
             replica.stands_since = now

@@ -291,7 +291,7 @@ class Router:
         member = snapshot.members.get(own.member) if own else None
         if own is not None and member is not None:
             own.gate.resize(member.max_concurrency, limits.max_queue)
-            own.gate.relief = member.staff is not None and member.staff.replicas < member.staff.most
+            own.gate.relief = self.pool.more_come
 
     def _refused(self, reason: str) -> None:
         self._metrics.refused(reason)

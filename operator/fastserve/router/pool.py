@@ -97,6 +97,15 @@ class Pool:
             return True
         return any(peer.ready for peer in self.peers.of(member))
 
+    def more_come(self) -> bool:
+        """Whether the own sub-model can get more replicas, or some are on their way."""
+        own, snapshot = self.own, self.snapshot
+        member = snapshot.members.get(own.member) if own is not None and snapshot is not None else None
+        if member is None or member.staff is None:
+            return False
+        ready = self.count_ready(member.name)
+        return member.staff.replicas < member.staff.most or ready < member.staff.replicas
+
     def count_ready(self, member: str) -> int:
         """Replicas that can be asked now."""
         return sum(one.ready for one in self.replicas(member))

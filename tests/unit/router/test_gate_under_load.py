@@ -81,7 +81,7 @@ def test_where_more_replicas_can_come_a_surge_waits_for_them(name: str) -> None:
 
     async def story() -> None:
         load, peak, sheds = load_on(name, max_waiting=100_000)
-        load.gate.relief = True
+        load.gate.relief = lambda: True
         await load.run(2.0 * peak, 1.0, 30.0)
         await load.settle()
         assert not sheds

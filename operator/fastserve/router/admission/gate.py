@@ -84,8 +84,8 @@ class Gate:
 
     def __init__(self, places: int, max_waiting: int, on_shed: Callable[[Shed, Priority], None]) -> None:
         self.max_waiting = max_waiting
-        self.relief = False
-        """More replicas can come: who waits in a queue that stands waits for these, and is not turned away
+        self.relief: Callable[[], bool] = lambda: False
+        """Whether more replicas come: who waits in a queue that stands waits for these, and is not turned away
         while its deadline allows that."""
         self.in_flight = 0
         self.limit = places
@@ -186,7 +186,7 @@ class Gate:
         self._forecast.moved_at = now
         if end is End.ANSWERED:
             self.answered += 1
-            if self._queue:
+            if self._queue and self._at_base:
                 self.pace.answered(now)
             self._forecast.learn(now - start, inside)
             self._forecast.answered_at = now
@@ -242,7 +242,7 @@ class Gate:
         """Raises BackendOverloaded where there is none, and nobody to give way."""
         waiting, room = len(self._queue), self.max_waiting
         stands = self._forecast.stands(waiter.since - self._stands_since, waiter.since)
-        if waiting and stands and not self.relief:
+        if waiting and stands and not self.relief():
             room = min(room, max(self.limit, STANDING_ROOM))
         if waiting < room:
             return
@@ -322,9 +322,17 @@ class Gate:
             self._think(Sample(self._unbound, 0, 0.0, 0, pressed=False), now)
 
     def _think(self, sample: Sample, now: float) -> None:
-        self._unbound = 0
+        self._unbound, at_base = 0, self._at_base
         self._limit = next_limit(self._limit, sample, now, _draw.random())
         self.limit = self._limit.now
+        if at_base != self._at_base:
+            self.pace.learn(self._forecast.usual)
+            self.pace.broken_off(now)
+
+    @property
+    def _at_base(self) -> bool:
+        """Whether no other limit is tried, under which fewer might be answered."""
+        return self._limit.now == self._limit.base and not self._limit.settling
 
 
 def _fail(waiter: Waiter, error: BackendError) -> None:
