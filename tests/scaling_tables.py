@@ -31,4 +31,5 @@ def _member(name: str, staff: Staff | None) -> Member:
         files={},
         engine=EngineTarget(devices=("cpu",), python="python3"),
     )
-    return Member(name=name, meaning=Meaning(digest="e" * 64), target=target, staff=staff)
+    meaning = Meaning(digest="e" * 64)
+    return Member(name=name, meaning=meaning, target=target, proved=(target.digest,), staff=staff)

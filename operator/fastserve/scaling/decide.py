@@ -317,7 +317,9 @@ def _enough(seen: _Seen) -> int:
 def _idle(seen: _Seen) -> bool:
     some = seen.within(seen.bounds.idle_seconds)
     standing = seen.standing
-    if standing.held or standing.stirred or standing.lag > RECENT_SECONDS or not standing.ready:
+    if standing.held or standing.stirred or standing.lag > RECENT_SECONDS:
+        return False
+    if not standing.ready or not standing.proved:
         return False
     if not seen.covers(seen.bounds.idle_seconds):
         return False

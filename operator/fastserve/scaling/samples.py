@@ -51,6 +51,8 @@ class Standing:
     """Requests that doors hold for a sleeper."""
     stirred: bool = False
     """Something came of late, by the word of the replicas themselves."""
+    proved: bool = True
+    """It is noted that its version has answered; one that nobody noted may not go to sleep."""
     lag: float = 0.0
     """Seconds by which the newest slot is late at the best, as where load is read from tells it."""
 

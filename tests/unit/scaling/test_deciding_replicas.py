@@ -241,6 +241,13 @@ def test_what_stirs_by_its_own_word_does_not_go_to_sleep() -> None:
     assert decided(steady(0.0, 62.0), standing(1, stirred=True), ASLEEP).replicas == 1
 
 
+def test_what_is_not_proved_yet_does_not_go_to_sleep() -> None:
+    """Nobody would prove it then, and its pool would wait for that for ever."""
+    history = steady(0.0, 200.0)
+    assert decided(history, standing(1), ASLEEP).replicas == 0
+    assert decided(history, replace(standing(1), proved=False), ASLEEP).replicas == 1
+
+
 def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
     assert decided(steady(0.0, 62.0), standing(1, lag=60.0), ASLEEP).replicas == 1
 

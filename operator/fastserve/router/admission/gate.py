@@ -85,7 +85,7 @@ class Gate:
     def __init__(self, places: int, max_waiting: int, on_shed: Callable[[Shed, Priority], None]) -> None:
         self.max_waiting = max_waiting
         self.relief: Callable[[], bool] = lambda: False
-        """Whether more replicas come: who waits in a queue that stands waits for these, and is not turned away
+        """Whether more replicas come: who waits in a queue that stands waits for these, and is not refused
         while its deadline allows that."""
         self.in_flight = 0
         self.limit = places

@@ -125,6 +125,7 @@ class Decider:
             unplaced=staff.unplaced,
             held=ledger.held(member.name, now),
             stirred=heard.stirred,
+            proved=member.target.digest in member.proved,
             lag=source.lag,
         )
 
