@@ -19,7 +19,15 @@ from harness.operators import operator_user
 from harness.picture import picture
 from harness.processes import kill, processes_of
 from harness.questions import pods_of
-from harness.scaling import decides, desired, holder, is_scale, routers_user, wrong_scales
+from harness.scaling import (
+    decides,
+    desired,
+    holder,
+    holders_table,
+    is_scale,
+    routers_user,
+    wrong_scales,
+)
 from harness.statuses import condition, must_be
 from harness.surges import surge
 from harness.target import own_cluster
@@ -241,7 +249,12 @@ def _another(pool: Kubectl, name: str) -> Manifest:
 
 def test_in_external_mode_somebody_else_scales(pool: Kubectl) -> None:
     all_asleep(pool, 180)
+    before = holders_table(pool, "news")
     apply(pool, mode="External")
+    # Until then it scales, as it was told.
+    eventually(
+        lambda: holders_table(pool, "news") != before, 90, "the holder knows that somebody else scales"
+    )
     eventually(lambda: desired(pool, "news", "sport") == 0 or None, 30, "the metric says that nobody asks")
     answers: list[Answered] = []
     with Audit() as audit, forwarded(pool, "service/news", 80) as url:

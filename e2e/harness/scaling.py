@@ -42,6 +42,11 @@ def decides(kubectl: Kubectl, pool: str) -> Manifest:
     return pod
 
 
+def holders_table(kubectl: Kubectl, pool: str) -> str:
+    """Digest of the route table that the holder goes by."""
+    return RouterState.model_validate_json(admin(kubectl, holder(kubectl, pool), "/v1/state")).table_digest
+
+
 def desired(kubectl: Kubectl, pool: str, sub_model: str) -> float:
     """fastserve_desired_replicas, as the holder exports it. Raises AssertionError where it does not."""
     metric = f'fastserve_desired_replicas{{submodel="{sub_model}"}} '
