@@ -5,7 +5,7 @@
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
-    down                what was enough for the most that came during the delay, and a tenth more; where more
+    down                what was enough for the most that came during the delay, and some more; where more
                         than 5 of 100 waited too long, for the most that came in the whole history
     batches             who waits only for the batch before to end waits as long with more replicas: they are
                         kept half busy, no less
@@ -34,8 +34,8 @@ SURE = 2.0
 """Standard deviations of arrivals, which vary as `burst` tells, that count as noise in them."""
 CHANCE = 3.0
 """As many of them may come by chance within PEAK_SLOTS; fewer replicas must serve that too."""
-TOLERANCE = 0.1
-"""And so much more at the least: load that swings by a tenth is not followed, as by an HPA."""
+TOLERANCE = 0.15
+"""And so much more at the least: small swings of load are not followed, nor is the reckoning that exact."""
 LEAST_MEMORY_SECONDS = 60.0
 """Fewer are never thought of for what came in less: chance would be taken for the load."""
 WAIT_SLOTS, LONG_WAIT_SLOTS = 3, 5

@@ -43,7 +43,11 @@ def _line(rates: Sequence[float], steps: int) -> float:
 
 def burst_of(counts: Sequence[float]) -> float:
     """Variance over mean of counts of equal slots, by the differences of neighbours, so that a trend counts
-    for nothing (von Neumann, 1941); 1 (Poisson) at the least, 10 at the most."""
+    for nothing (von Neumann, 1941); 1 (Poisson) at the least, 10 at the most. The greatest count is left out:
+    one word alone, which may be wrong, is no burst."""
+    if len(counts) > 2:
+        greatest = max(range(len(counts)), key=counts.__getitem__)
+        counts = [*counts[:greatest], *counts[greatest + 1 :]]
     mean = sum(counts) / len(counts) if counts else 0.0
     if mean <= 0.0 or len(counts) < 2:
         return 1.0

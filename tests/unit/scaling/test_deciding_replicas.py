@@ -117,6 +117,14 @@ def test_the_burst_that_was_late_is_forgotten_with_the_history(since: float, kep
     assert (decided(history, standing(5), BOUNDS).replicas == 5) == kept
 
 
+def test_one_scrape_ten_times_too_large_changes_nothing() -> None:
+    rng = random.Random(5)
+    history = [sample(START + i * ROW_SECONDS, float(poisson(rng, 100.0))) for i in range(300)]
+    before = decided(history, standing(3), BOUNDS)
+    history[-1] = sample(history[-1].at, 1000.0)
+    assert decided(history, standing(3), BOUNDS).replicas == before.replicas == 3
+
+
 def test_clusters_of_requests_are_no_step() -> None:
     """Ten at a time: what looks like a step among single requests is chance among these."""
     rng = random.Random(1)
