@@ -211,10 +211,10 @@ class Pods:
         new = [pod for uid, pod in pods.items() if uid not in self._known]
         for pod in gone:
             self._forget(pod)
+        _set_addresses("del", gone)  # first: what one pod had, another may have got
         _set_addresses("add", new)
         for pod in new:
             await self._settle(pod)
-        _set_addresses("del", gone)
         self._known = dict(pods)
 
     def _forget(self, pod: Manifest) -> None:
