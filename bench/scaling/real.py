@@ -3,8 +3,6 @@
 The sub-model's Triton model is a declared wait. The load is open loop: little, a step, a burst, silence until
 it sleeps, a request that wakes it, little. What the simulation is given is measured in the same run: how long
 a batch takes, how long each replica took to load, in their order, and to go. The decision is ours in both.
-A tenth of the requests or more come while replicas load: so the 95th percentile of their waits tells whether
-the simulation knows how fast these come, and does not lie where one late second more or less decides.
 """
 
 import asyncio
