@@ -85,6 +85,8 @@ class Look:
     asked: int
     running: int
     ready: int
+    pace: float
+    """Requests per second that one of them has learnt to answer, the middle word; 0: none has."""
 
 
 @dataclass
@@ -100,7 +102,6 @@ class Seen:
     readies: dict[tuple[str, int], float] = field(default_factory=dict)
     left: dict[tuple[str, int], float] = field(default_factory=dict)
     ends: dict[tuple[str, int], float] = field(default_factory=dict)
-    paces: list[float] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
 
@@ -161,7 +162,7 @@ def look(seen: Seen, path: Path, at: float) -> None:
         for one in session.processes
         if one.kind is ProcessKind.ROUTER and one.pid is not None
     }
-    ready = 0
+    ready, paces = 0, list[float]()
     for key in running:
         seen.starts.setdefault(key, at)
         told = _report(places[key[0]].admin) if key[0] in places else None
@@ -170,11 +171,13 @@ def look(seen: Seen, path: Path, at: float) -> None:
         elif told is not None and told.ready:
             ready += 1
             seen.readies.setdefault(key, at)
+            paces += [told.pace] if told.pace else []
             _keep(seen, told)
     for key in seen.starts.keys() - running:
         seen.ends.setdefault(key, at)
     asked = sum(one.replicas for one in pool.counts.values())
-    seen.looks.append(Look(at, asked, len(running), ready))
+    pace = statistics.median_low(paces) if paces else 0.0
+    seen.looks.append(Look(at, asked, len(running), ready, pace))
 
 
 def _report(admin: str) -> LoadReport | None:
@@ -187,8 +190,6 @@ def _report(admin: str) -> LoadReport | None:
 
 def _keep(seen: Seen, told: LoadReport) -> None:
     """What it says of itself, each row once."""
-    if told.pace:
-        seen.paces.append(told.pace)
     if told.limit:
         seen.limits.append(told.limit)
     for row in told.rows:
@@ -207,9 +208,10 @@ def gate_waits(seen: Seen) -> dict[int, float]:
 @dataclass(frozen=True)
 class Measures:
     """What of a real run the simulation is given. `idle_seconds` is what an answer takes that waits for
-    nobody."""
+    nobody, `known` the pace that the replicas told when the load began, 0 for none."""
 
     idle_seconds: float
+    known: float
     pace: float
     limit: int
     loads: tuple[float, ...]
@@ -224,10 +226,12 @@ def measures(seen: Seen, idle_seconds: float) -> Measures:
     """Loads count from the end of the slot by which a replica was asked for."""
     began = {key: at for key, at in seen.starts.items() if at > LOOK_SECONDS and key in seen.readies}
     loads = [seen.readies[key] - at + DECIDED_SECONDS for key, at in began.items()]
+    paces = [one.pace for one in seen.looks if one.pace][-50:]
     lingers = [at - seen.left[key] for key, at in seen.ends.items() if key in seen.left]
     return Measures(
         idle_seconds=idle_seconds,
-        pace=statistics.median(seen.paces[-50:]) if seen.paces else BATCH / WAIT_SECONDS,
+        known=seen.looks[0].pace,
+        pace=statistics.median(paces) if paces else BATCH / WAIT_SECONDS,
         limit=round(statistics.median(seen.limits)) if seen.limits else 2 * BATCH,
         loads=tuple(round(one, 2) for one in loads) or (5.0,),
         linger=statistics.median(lingers) if lingers else 0.0,
@@ -250,7 +254,7 @@ def simulated(seen: Seen, found: Measures, until: float, seed: int) -> Run:
         linger=found.linger,
     )
     bounds = Bounds(0, MOST, target_seconds=TARGET, idle_seconds=float(IDLE_SECONDS))
-    return Simulation(times, Ours(bounds), terms).run()
+    return Simulation(times, Ours(bounds), terms, pace=found.known).run()
 
 
 def measured(seeds: int, results: Path) -> int:
@@ -305,6 +309,7 @@ def compared(seen: Seen, found: Measures, until: float, seeds: int) -> dict[str,
         "measured": {
             "idleSeconds": round(found.idle_seconds, 4),
             "pace": round(found.pace, 2),
+            "paceKnown": round(found.known, 2),
             "limit": found.limit,
             "loadSeconds": found.loads,
             "lingerSeconds": round(found.linger, 2),

@@ -1,7 +1,8 @@
 """How many replicas one sub-model is to have: one pure function of what was seen.
 
     how much comes      the mean over a minute; at once what shorter windows surely show (their rate less
-                        two standard deviations); over the load time a trend, where it beats none
+                        two standard deviations; whole where requests wait too long, which is proof enough);
+                        over the load time a trend, where it beats none
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
@@ -92,7 +93,7 @@ class _Seen:
         self._high = [0.0, *accumulate(one.arrivals_high for one in samples)]
         self.burst = burst_of([one.arrivals_low for one in samples])
         self.burst_high = burst_of([one.arrivals_high for one in samples])
-        self.rate = self._rate_to_serve() if samples else 0.0
+        self.rate, self.rate_shown = self._rates_to_serve() if samples else (0.0, 0.0)
         self.wait = quantile_of(samples[-WAIT_SLOTS:], JUDGED_SHARE)
         self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
         loads = LOADS_KEPT * standing.load_seconds
@@ -115,15 +116,20 @@ class _Seen:
             return sum(counts) / ROW_SECONDS
         return (sum(counts) - max(counts)) / ((len(counts) - 1) * ROW_SECONDS)
 
-    def _rate_to_serve(self) -> float:
-        found = [self._trimmed(MINUTE_SLOTS)]
+    def _rates_to_serve(self) -> tuple[float, float]:
+        """Requests per second: what surely comes, and what comes if short windows are taken at their word."""
+        trend = ahead(self._bins(), max(self.standing.load_seconds, BIN_SECONDS))
+        sure = [self._trimmed(MINUTE_SLOTS), trend or 0.0]
+        shown = list(sure)
         for slots in SHORT_SLOTS:
             if slots <= len(self.samples):
                 seconds = (slots - 1) * ROW_SECONDS
                 count = self._trimmed(slots) * seconds
-                found.append((count - SURE * sqrt(count * self.burst)) / seconds)
-        trend = ahead(self._bins(), max(self.standing.load_seconds, BIN_SECONDS))
-        return max(*found, trend or 0.0)
+                # As bursty as it was before the window: a step would count as a burst against itself.
+                burst = burst_of([one.arrivals_low for one in self.samples[:-slots]])
+                sure.append((count - SURE * sqrt(count * burst)) / seconds)
+                shown.append(count / seconds)
+        return max(sure), max(shown)
 
     def _bins(self) -> list[float]:
         per = round(BIN_SECONDS / ROW_SECONDS)
@@ -244,17 +250,18 @@ def _asleep(seen: _Seen) -> Wish:
 def _up(seen: _Seen) -> Wish | None:
     """More replicas, and why; None where there is no reason."""
     standing, server = seen.standing, seen.server
-    now, target = standing.replicas, seen.bounds.target_seconds
+    now, target, late = standing.replicas, seen.bounds.target_seconds, _waits_too_long(seen)
     if server is not None:
-        need = replicas_for(seen.rate, server, target, seen.burst)
+        rate = seen.rate_shown if late else seen.rate
+        need = replicas_for(rate, server, target, seen.burst)
         if need > now:
-            return Wish(need, need, "Demand", f"{_load(seen, server)} takes {need}")
-        pressed = ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace)
+            return Wish(need, need, "Demand", f"{_load(rate, server)} takes {need}")
+        pressed = ceil((rate + seen.waiting / DRAIN_SECONDS) / server.pace)
         if pressed > now:
-            text = f"{_requests(seen.waiting)} waiting and {_load(seen, server)} take {pressed}"
+            text = f"{_requests(seen.waiting)} waiting and {_load(rate, server)} take {pressed}"
             return Wish(pressed, pressed, "Backlog", text)
     starting = standing.ready < now
-    if starting or not _waits_too_long(seen):
+    if starting or not late:
         return None
     more = now + max(1, ceil(now / 4))
     text = f"95 of 100 waited up to {seen.wait:.3f} s, more than {target:g} s"
@@ -338,8 +345,8 @@ def _bounded(wish: Wish, standing: Standing, bounds: Bounds) -> Wish:
     return wish
 
 
-def _load(seen: _Seen, server: Server) -> str:
-    return f"{seen.rate:.1f} requests/s at {server.pace:.1f} per replica"
+def _load(rate: float, server: Server) -> str:
+    return f"{rate:.1f} requests/s at {server.pace:.1f} per replica"
 
 
 def _requests(count: float) -> str:
@@ -348,7 +355,7 @@ def _requests(count: float) -> str:
 
 def _told(seen: _Seen) -> str:
     server = seen.server
-    load = _load(seen, server) if server else f"{seen.rate:.1f} requests/s, pace of a replica not known"
+    load = _load(seen.rate, server) if server else f"{seen.rate:.1f} requests/s, pace of a replica not known"
     text = f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"
     if seen.too_late:
         text += f"; over the last {seen.remembered:g} s more than 5 of 100 waited too long"

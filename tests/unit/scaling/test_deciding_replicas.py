@@ -67,6 +67,22 @@ def test_a_step_is_followed_within_seconds() -> None:
     assert decided(history, standing(1), BOUNDS).replicas >= 4
 
 
+def test_a_step_is_no_burst_against_itself() -> None:
+    """The jump makes its own history look bursty; what came before tells how bursty it is."""
+    history = steady(5.0, 60.0)
+    history += [sample(START + 60 + i * ROW_SECONDS, 100.0) for i in range(2)]
+    assert "40.0 requests/s" in decided(history, standing(1, pace=10.0, limit=2), BOUNDS).message
+
+
+def test_where_requests_wait_too_long_a_step_is_taken_at_its_word() -> None:
+    """One jump to what serves 25 requests per second, not a replica at a time."""
+    slow = standing(2, pace=10.0, limit=2)
+    enough = decided(steady(25.0, 60.0), slow, BOUNDS).replicas
+    history = [*steady(5.0, 60.0), *steady(25.0, 2.0 * ROW_SECONDS, waited=0.9, start=START + 60)]
+    wish = decided(history, slow, BOUNDS)
+    assert (wish.replicas, wish.reason) == (enough, "Demand")
+
+
 def test_long_waits_add_replicas_although_the_pace_is_not_known() -> None:
     wish = decided(steady(30.0, 60.0, waited=0.9), standing(2, pace=0.0), BOUNDS)
     assert (wish.replicas, wish.reason) == (3, "QueueWait")
