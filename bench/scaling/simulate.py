@@ -245,13 +245,13 @@ class Simulation:
             self._ask(1, now)
 
     def _send(self, came: float, now: float) -> None:
-        """To the less busy one of two."""
+        """To the less busy one of two, as router/picking.py draws them."""
         ready, dice = self._ready, self._dice.random
         number = len(ready)
         chosen = ready[0]
         if number > 1:
-            chosen = ready[int(dice() * number)]
-            other = ready[int(dice() * number)]
+            one, two = int(dice() * number), int(dice() * (number - 1))
+            chosen, other = ready[one], ready[two + (two >= one)]
             if other.total < chosen.total:
                 chosen = other
         service = self._terms.service

@@ -114,11 +114,12 @@ class Books:
 
     def _odd_waits(self, slots: Sequence[int]) -> frozenset[str]:
         """Replicas in which requests wait many times longer than in every other one: that is theirs alone,
-        and more replicas would not help. Of two it cannot be told which is odd."""
+        and more replicas would not help. Of two it cannot be told which is odd, and who has answered nothing
+        yet is no witness: before one that stands in a queue there are new ones with none."""
         rows: dict[str, list[Sample]] = {}
         for slot in slots:
             for name, row in self._slots.get(slot, _NOTHING).own.items():
-                if len(row.waits) == BUCKETS:
+                if len(row.waits) == BUCKETS and any(row.waits):
                     rows.setdefault(name, []).append(Sample(0.0, waits=tuple(map(float, row.waits))))
         if len(rows) < 3:
             return frozenset()

@@ -310,7 +310,7 @@ def _enough(seen: _Seen) -> int:
     if server is not None:
         burst = max(seen.burst, seen.burst_high)
         # No fewer than what comes would call back at once.
-        most = max(seen.peak_with_chance(), seen.rate)
+        most = max(seen.peak_with_chance(), seen.rate_shown)
         need = replicas_for(most, server, target, burst)
         if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE) > target / 2.0:
             # What waits, waits for the batch before; with half busy ones it would do no more than that.

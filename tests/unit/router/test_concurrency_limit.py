@@ -1,6 +1,7 @@
 """How many are let in at once: found by trying, on backends that answer by a formula."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,18 @@ def test_looking_costs_little() -> None:
     limits = under_pressure(pace, Limit.of(PLACES), 2000)
     paces = [pace(limit.now) for limit in limits[50:]]
     assert np.mean(paces) >= 0.98 * pace(PLACES)
+
+
+def test_a_step_down_that_halves_the_pace_is_given_up_within_a_few_batches() -> None:
+    """Two at a time in 200 ms: with places for one batch alone each request would make one of its own."""
+    limit = replace(Limit.of(4), now=2, pace=10.0, best=10.0, trial=Trial.DOWN)
+    assert not limit.is_lost(7, 1.4)
+    assert limit.is_lost(8, 1.6)
+    assert not limit.is_lost(8, 1.0), "one batch less may be chance"
+    given_up = next_limit(limit, Sample(8, 0, 1.6, 2, True), 100.0, 0.0)
+    assert (given_up.now, given_up.trial, given_up.settling) == (4, Trial.NONE, True)
+    assert not replace(limit, settling=True).is_lost(8, 1.6)
+    assert not replace(limit, trial=Trial.NONE).is_lost(8, 1.6)
 
 
 def test_a_backend_that_can_take_more_at_once_than_before_is_found_out() -> None:

@@ -23,11 +23,20 @@ def standing(replicas: int, **more: float) -> Standing:
     return Standing(replicas, **fields)  # type: ignore[arg-type]
 
 
-@given(st.lists(st.integers(0, 400), min_size=60, max_size=120), st.integers(1, 10), st.floats(1.0, 5.0))
+WAITED = st.sampled_from([0.0, 0.02, 0.07, 0.15, 0.9])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400), WAITED), min_size=60, max_size=120),
+    st.integers(1, 10),
+    st.floats(1.0, 5.0),
+)
 @settings(max_examples=60)
-def test_more_of_the_same_load_never_takes_fewer(counts: list[int], replicas: int, factor: float) -> None:
-    few = [sample(START + i * ROW_SECONDS, float(count)) for i, count in enumerate(counts)]
-    many = [sample(one.at, one.arrivals_low * factor) for one in few]
+def test_more_of_the_same_load_never_takes_fewer(
+    slots: list[tuple[int, float]], replicas: int, factor: float
+) -> None:
+    few = [sample(START + i * ROW_SECONDS, count, waited) for i, (count, waited) in enumerate(slots)]
+    many = [sample(one.at, count * factor, waited) for one, (count, waited) in zip(few, slots, strict=True)]
     bounds = Bounds(least=1, most=1000)
     assert (
         decided(many, standing(replicas), bounds).replicas
@@ -113,6 +122,13 @@ def test_fewer_only_after_the_delay() -> None:
     ]
     assert 60.0 <= changes[0] <= 90.0
     assert decided([*before, *after], standing(5), BOUNDS).reason == "Eased"
+
+
+def test_what_has_just_come_is_not_answered_by_fewer() -> None:
+    """A step that is half as old as what the most that came is the mean of."""
+    history = [*steady(5.0, 200.0), *steady(23.0, 10.0, start=START + 200)]
+    slow = standing(4, pace=10.0, limit=4)
+    assert decided(history, slow, replace(BOUNDS, target_seconds=0.2)).replicas == 4
 
 
 @pytest.mark.parametrize(("waited", "replicas"), [(0.02, 2), (0.5, 5)])
@@ -277,17 +293,17 @@ def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(10, 40), st.integers(0, 300)), min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(10, 40), st.integers(0, 300), WAITED), min_size=2, max_size=4),
     st.integers(1, 10),
     st.floats(0.0, 60.0),
 )
 @settings(max_examples=60)
 def test_what_was_just_ended_is_not_called_back(
-    phases: list[tuple[int, int]], replicas: int, delay: float
+    phases: list[tuple[int, int, float]], replicas: int, delay: float
 ) -> None:
     """Whatever came, and however short the delay: with fewer replicas the same history asks for no more."""
-    counts = [count for slots, count in phases for _ in range(slots)]
-    history = [sample(START + i * ROW_SECONDS, float(count)) for i, count in enumerate(counts)]
+    slots = [(count, waited) for slots, count, waited in phases for _ in range(slots)]
+    history = [sample(START + i * ROW_SECONDS, count, waited) for i, (count, waited) in enumerate(slots)]
     bounds = replace(BOUNDS, down_delay_seconds=delay)
     fewer = decided(history, standing(replicas, load_seconds=0.0), bounds).replicas
     if fewer < replicas:

@@ -53,6 +53,12 @@ def test_waits_in_one_of_three_are_its_own_matter() -> None:
     assert quantile_of(samples[-3:], 0.95) > 5.0
 
 
+def test_replicas_that_have_answered_nothing_yet_make_no_waits_odd() -> None:
+    """Two that have just come, beside the one whose queue called them."""
+    samples = ledger({"a": 20, "b": 0, "c": 0}, {"a": 20}, {"a": 6.0}).samples("sport", NOW)
+    assert quantile_of(samples[-3:], 0.95) > 5.0
+
+
 def test_who_is_expected_and_silent_is_missed() -> None:
     books = ledger({"a": 10}, {"a": 10})
     books.expected |= {"silent"}

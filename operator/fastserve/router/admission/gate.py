@@ -301,12 +301,13 @@ class Gate:
         if self.in_flight < self.limit:
             window.pressed = False
         window.inside = max(window.inside, self.in_flight)
-        if not self._limit.is_due(window.ended, window.late):
+        lost = self._limit.is_lost(window.answers, now - window.began)
+        if not lost and not self._limit.is_due(window.ended, window.late):
             return
         if window.late and not self._forecast.eases():
             # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
             window.late = 0
-            if not self._limit.is_due(window.ended, 0):
+            if not lost and not self._limit.is_due(window.ended, 0):
                 return
         self._window = _Window(now)
         seconds, pressed = now - window.began, window.pressed
