@@ -311,6 +311,7 @@ def compared(seen: Seen, found: Measures, until: float, seeds: int) -> dict[str,
     runs = [simulated(seen, found, until, seed) for seed in range(seeds)]
     figures = _figures(runs)
     return {
+        "targetSeconds": TARGET,
         "measured": {
             "idleSeconds": round(found.idle_seconds, 4),
             "pace": round(found.pace, 2),

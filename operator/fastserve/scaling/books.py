@@ -114,12 +114,13 @@ class Books:
 
     def _odd_waits(self, slots: Sequence[int]) -> frozenset[str]:
         """Replicas in which requests wait many times longer than in every other one: that is theirs alone,
-        and more replicas would not help. Of two it cannot be told which is odd, and who has answered nothing
-        yet is no witness: before one that stands in a queue there are new ones with none."""
+        and more replicas would not help. Of two it cannot be told which is odd, and who has just come is no
+        witness: beside the one whose queue called them, new ones have none."""
         rows: dict[str, list[Sample]] = {}
+        known = self._slots.get(slots[0], _NOTHING).own if slots else {}
         for slot in slots:
             for name, row in self._slots.get(slot, _NOTHING).own.items():
-                if len(row.waits) == BUCKETS and any(row.waits):
+                if name in known and len(row.waits) == BUCKETS:
                     rows.setdefault(name, []).append(Sample(0.0, waits=tuple(map(float, row.waits))))
         if len(rows) < 3:
             return frozenset()

@@ -1,8 +1,8 @@
 """How many replicas one sub-model is to have: one pure function of what was seen.
 
     how much comes      the mean over a minute; at once what shorter windows surely show (their rate less
-                        two standard deviations; whole where requests wait too long, which is proof enough);
-                        over the load time a trend, where it beats none
+                        two standard deviations; as they are where requests wait too long, which is proof
+                        enough); over the load time a trend, where it beats none
     how much one does   the pace that it keeps while requests wait, as learnt; else what is under way
     how many            staffing.py: 95 of 100 wait no longer than the target
     up                  at once; also where requests wait too long, whatever was reckoned
@@ -16,7 +16,7 @@
 It knows nothing of the past but the history and what `standing` says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -93,6 +93,7 @@ class _Seen:
         self._high = [0.0, *accumulate(one.arrivals_high for one in samples)]
         self.burst = burst_of([one.arrivals_low for one in samples])
         self.burst_high = burst_of([one.arrivals_high for one in samples])
+        self.burst_before = min(self.burst, self._burst_before(max(SHORT_SLOTS)))
         self.rate, self.rate_shown = self._rates_to_serve() if samples else (0.0, 0.0)
         self.wait = quantile_of(samples[-WAIT_SLOTS:], JUDGED_SHARE)
         self.waiting = min((one.waiting for one in samples[-2:]), default=0.0) + standing.held
@@ -125,11 +126,14 @@ class _Seen:
             if slots <= len(self.samples):
                 seconds = (slots - 1) * ROW_SECONDS
                 count = self._trimmed(slots) * seconds
-                # As bursty as it was before the window: a step would count as a burst against itself.
-                burst = burst_of([one.arrivals_low for one in self.samples[:-slots]])
-                sure.append((count - SURE * sqrt(count * burst)) / seconds)
+                sure.append((count - SURE * sqrt(count * self._burst_before(slots))) / seconds)
                 shown.append(count / seconds)
         return max(sure), max(shown)
+
+    def _burst_before(self, slots: int) -> float:
+        """How bursty arrivals were before the newest slots, where any came: a step is no burst."""
+        before = [one.arrivals_low for one in self.samples[:-slots]]
+        return burst_of(before) if any(before) else self.burst
 
     def _bins(self) -> list[float]:
         per = round(BIN_SECONDS / ROW_SECONDS)
@@ -178,11 +182,11 @@ class _Seen:
         """Whether waits of late are too near to the target for fewer replicas."""
         return self._late(self.within(PEAK_SLOTS * ROW_SECONDS), self.bounds.target_seconds / 2.0)
 
-    @property
-    def waits_for_batches(self) -> bool:
-        """Whether the replicas are less than half busy, and who waits does so for the batch before to end."""
+    def waits_for_batches(self, ready: int) -> bool:
+        """Whether so many replicas are less than half busy, and who waits does so for the batch before to
+        end."""
         server = self.server
-        easy = server is not None and self.rate < EASY_SHARE * server.pace * self.standing.ready
+        easy = server is not None and self.rate < EASY_SHARE * server.pace * ready
         windows = (self.samples[-WAIT_SLOTS:], self.samples[-MINUTE_SLOTS:])
         return easy and not all(self._late(one, self.bounds.target_seconds) for one in windows)
 
@@ -249,29 +253,35 @@ def _asleep(seen: _Seen) -> Wish:
 
 def _up(seen: _Seen) -> Wish | None:
     """More replicas, and why; None where there is no reason."""
-    standing, server = seen.standing, seen.server
-    now, target, late = standing.replicas, seen.bounds.target_seconds, _waits_too_long(seen)
+    late = _waits_too_long(seen, seen.standing.ready)
+    most = max(_reasons_for_more(seen, late=late), key=lambda wish: wish.replicas, default=None)
+    return most if most is not None and most.replicas > seen.standing.replicas else None
+
+
+def _reasons_for_more(seen: _Seen, *, late: bool) -> Iterator[Wish]:
+    """What speaks for so many; `late` says that requests wait too long."""
+    standing, server, target = seen.standing, seen.server, seen.bounds.target_seconds
     if server is not None:
         rate = seen.rate_shown if late else seen.rate
-        need = replicas_for(rate, server, target, seen.burst)
-        if need > now:
-            return Wish(need, need, "Demand", f"{_load(rate, server)} takes {need}")
+        need = replicas_for(rate, server, target, seen.burst_before)
+        yield Wish(need, need, "Demand", f"{_load(rate, server)} takes {need}")
         pressed = ceil((rate + seen.waiting / DRAIN_SECONDS) / server.pace)
-        if pressed > now:
-            text = f"{_requests(seen.waiting)} waiting and {_load(rate, server)} take {pressed}"
-            return Wish(pressed, pressed, "Backlog", text)
-    starting = standing.ready < now
-    if starting or not late:
-        return None
-    more = now + max(1, ceil(now / 4))
-    text = f"95 of 100 waited up to {seen.wait:.3f} s, more than {target:g} s"
-    return Wish(more, more, "QueueWait", text)
+        text = f"{_requests(seen.waiting)} waiting and {_load(rate, server)} take {pressed}"
+        yield Wish(pressed, pressed, "Backlog", text)
+    if late and standing.ready >= standing.replicas:
+        more = standing.replicas + max(1, ceil(standing.replicas / 4))
+        text = f"95 of 100 waited up to {seen.wait:.3f} s, more than {target:g} s"
+        yield Wish(more, more, "QueueWait", text)
 
 
-def _waits_too_long(seen: _Seen) -> bool:
-    """Of late and for a while; of one whose pace is not known at once."""
+def _waits_too_long(seen: _Seen, ready: int) -> bool:
+    """Of late and for a while, with so many replicas; of one whose pace is not known at once."""
     target = seen.bounds.target_seconds
-    if seen.wait <= target or seen.waits_for_batches or not any(sum(one.waits) for one in seen.samples[-2:]):
+    if (
+        seen.wait <= target
+        or seen.waits_for_batches(ready)
+        or not any(sum(one.waits) for one in seen.samples[-2:])
+    ):
         return False
     return seen.server is None or quantile_of(seen.samples[-LONG_WAIT_SLOTS:], JUDGED_SHARE) > target
 
@@ -284,7 +294,7 @@ def _down(seen: _Seen) -> Wish:
     need = _enough(seen) if now > max(1, bounds.least) else now
     if need >= now:
         return Wish(now, now, "Steady", _told(seen))
-    doubt = _doubt(seen)
+    doubt = _doubt(seen, need)
     if doubt is not None:
         return doubt
     came = f"what came in {seen.remembered:g} s, at most {seen.peak():.1f} requests/s"
@@ -292,14 +302,14 @@ def _down(seen: _Seen) -> Wish:
     return Wish(need, need, "Eased", text)
 
 
-def _doubt(seen: _Seen) -> Wish | None:
-    """Why there are to be no fewer although they would do."""
+def _doubt(seen: _Seen, need: int) -> Wish | None:
+    """Why there are to be no fewer although `need` would do."""
     now = seen.standing.replicas
     if not seen.covers(seen.delay + PEAK_SLOTS * ROW_SECONDS):
         return Wish(now, now, "Starting", f"fewer are thought of when all were heard for {seen.delay:g} s")
     if seen.standing.ready != now:
         return Wish(now, now, "Stabilising", f"{seen.standing.ready} of {now} replicas take requests")
-    if seen.nearly_late:
+    if seen.nearly_late or _waits_too_long(seen, need):
         return Wish(now, now, "Stabilising", f"requests wait; {_told(seen)}")
     return None
 
@@ -309,13 +319,13 @@ def _enough(seen: _Seen) -> int:
     server, target = seen.server, seen.bounds.target_seconds
     if server is not None:
         burst = max(seen.burst, seen.burst_high)
-        # No fewer than what comes would call back at once.
+        # What has just begun to come is more than the mean of PEAK_SLOTS tells yet.
         most = max(seen.peak_with_chance(), seen.rate_shown)
         need = replicas_for(most, server, target, burst)
         if quantile_of(seen.within(PEAK_SLOTS * ROW_SECONDS), JUDGED_SHARE) > target / 2.0:
             # What waits, waits for the batch before; with half busy ones it would do no more than that.
             need = max(need, ceil(most / (EASY_SHARE * server.pace)))
-        return max(need, ceil((seen.rate + seen.waiting / DRAIN_SECONDS) / server.pace))
+        return max(need, ceil((seen.rate_shown + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
     return max(seen.standing.replicas - 1, ceil(seen.peak_inside() / places))

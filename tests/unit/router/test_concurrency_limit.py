@@ -40,8 +40,9 @@ def under_pressure(pace: Pace, limit: Limit, windows: int, noise: float = 0.0) -
     """The limits after each of so many windows in which somebody always waited."""
     dice, now, found = np.random.default_rng(0), 0.0, []
     for _ in range(windows):
-        answers = next(n for n in range(1, 10_000) if limit.is_due(n, 0))
-        seconds = answers / pace(limit.now) * (1.0 + noise * (2.0 * dice.random() - 1.0))
+        each = (1.0 + noise * (2.0 * dice.random() - 1.0)) / pace(limit.now)
+        answers = next(n for n in range(1, 10_000) if limit.is_due(n, 0) or limit.is_lost(n, n * each))
+        seconds = answers * each
         now += seconds
         limit = next_limit(limit, Sample(answers, 0, seconds, limit.now, True), now, dice.random())
         found.append(limit)
@@ -75,13 +76,13 @@ def test_looking_costs_little() -> None:
 def test_a_step_down_that_halves_the_pace_is_given_up_within_a_few_batches() -> None:
     """Two at a time in 200 ms: with places for one batch alone each request would make one of its own."""
     limit = replace(Limit.of(4), now=2, pace=10.0, best=10.0, trial=Trial.DOWN)
-    assert not limit.is_lost(7, 1.4)
-    assert limit.is_lost(8, 1.6)
-    assert not limit.is_lost(8, 1.0), "one batch less may be chance"
-    given_up = next_limit(limit, Sample(8, 0, 1.6, 2, True), 100.0, 0.0)
+    assert not limit.is_lost(15, 3.0)
+    assert limit.is_lost(16, 3.2)
+    assert not limit.is_lost(16, 2.0), "one batch less may be chance"
+    given_up = next_limit(limit, Sample(16, 0, 3.2, 2, True), 100.0, 0.0)
     assert (given_up.now, given_up.trial, given_up.settling) == (4, Trial.NONE, True)
-    assert not replace(limit, settling=True).is_lost(8, 1.6)
-    assert not replace(limit, trial=Trial.NONE).is_lost(8, 1.6)
+    assert not replace(limit, settling=True).is_lost(16, 3.2)
+    assert not replace(limit, trial=Trial.NONE).is_lost(16, 3.2)
 
 
 def test_a_backend_that_can_take_more_at_once_than_before_is_found_out() -> None:

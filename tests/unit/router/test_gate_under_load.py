@@ -290,6 +290,35 @@ def test_failures_that_go_on_do_not_keep_a_limit_that_was_only_being_tried() -> 
     run_in_virtual_time(story())
 
 
+def test_a_look_that_halves_the_pace_ends_soon_and_a_few_late_answers_do_not_cut_the_limit() -> None:
+    """Batches of two in 200 ms: with two places each request makes a batch of its own."""
+
+    async def story() -> None:
+        gate, looked = Gate(4, 8, lambda _why, _priority: None), list[int]()
+        for _ in range(4):
+            assert gate.take(0.0, 1e9)
+        waiting = [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8)]
+        for tick in range(1, 100):
+            await asyncio.sleep(0.2)
+            now, tried = 0.2 * tick, gate.limit == 2
+            if tried:
+                looked.append(tick)
+            late = tried and len(looked) in (6, 9)
+            for _ in range(1 if tried else 2):
+                gate.leave(now - (1.0 if late else 0.4), now, 3, End.LATE if late else End.ANSWERED)
+            await asyncio.sleep(0.0)
+            waiting = [one for one in waiting if not one.done()]
+            waiting += [asyncio.create_task(gate.wait(ANYONE, 1e9)) for _ in range(8 - len(waiting))]
+            await asyncio.sleep(0.0)
+        assert 0 < len(looked) <= 24
+        assert gate.limit == 4
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    run_in_virtual_time(story())
+
+
 def test_a_failure_is_no_answer_and_frees_the_place() -> None:
     async def story() -> None:
         gate = Gate(1, 1, lambda _why, _priority: None)

@@ -83,13 +83,27 @@ def test_a_step_is_no_burst_against_itself() -> None:
     assert "40.0 requests/s" in decided(history, standing(1, pace=10.0, limit=2), BOUNDS).message
 
 
-def test_where_requests_wait_too_long_a_step_is_taken_at_its_word() -> None:
-    """One jump to what serves 25 requests per second, not a replica at a time."""
+@pytest.mark.parametrize(("before", "after"), [(5.0, 25.0), (0.5, 50.0)])
+def test_where_requests_wait_too_long_a_step_is_taken_at_its_word(before: float, after: float) -> None:
+    """One jump to what serves it, not a replica at a time, nor twice as many for a burst that it is not."""
     slow = standing(2, pace=10.0, limit=2)
-    enough = decided(steady(25.0, 60.0), slow, BOUNDS).replicas
-    history = [*steady(5.0, 60.0), *steady(25.0, 2.0 * ROW_SECONDS, waited=0.9, start=START + 60)]
+    enough = decided(steady(after, 60.0), slow, BOUNDS).replicas
+    history = [*steady(before, 60.0), *steady(after, 2.0 * ROW_SECONDS, waited=0.9, start=START + 60)]
     wish = decided(history, slow, BOUNDS)
     assert (wish.replicas, wish.reason) == (enough, "Demand")
+
+
+def test_after_a_pause_a_group_of_requests_is_no_sure_step() -> None:
+    """Nothing is known of how bursty they are but what they show."""
+    history = [*steady(0.0, 500.0), *steady(20.0, 2.0 * ROW_SECONDS, start=START + 500)]
+    assert decided(history, standing(2, pace=10.0, limit=2), BOUNDS).replicas == 2
+
+
+def test_what_would_be_called_back_for_waiting_is_not_ended() -> None:
+    """Load falls, and the few that come still wait as if for a batch."""
+    history = [*steady(50.0, 140.0), *steady(2.5, 10.0, waited=0.15, start=START + 140)]
+    fewer = decided(history, standing(5), BOUNDS).replicas
+    assert decided(history, standing(fewer), BOUNDS).replicas <= fewer
 
 
 def test_long_waits_add_replicas_although_the_pace_is_not_known() -> None:
@@ -293,7 +307,7 @@ def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(10, 40), st.integers(0, 300), WAITED), min_size=2, max_size=4),
+    st.lists(st.tuples(st.integers(2, 40), st.integers(0, 300), WAITED), min_size=2, max_size=4),
     st.integers(1, 10),
     st.floats(0.0, 60.0),
 )

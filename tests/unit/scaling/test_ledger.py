@@ -53,10 +53,15 @@ def test_waits_in_one_of_three_are_its_own_matter() -> None:
     assert quantile_of(samples[-3:], 0.95) > 5.0
 
 
-def test_replicas_that_have_answered_nothing_yet_make_no_waits_odd() -> None:
-    """Two that have just come, beside the one whose queue called them."""
-    samples = ledger({"a": 20, "b": 0, "c": 0}, {"a": 20}, {"a": 6.0}).samples("sport", NOW)
-    assert quantile_of(samples[-3:], 0.95) > 5.0
+def test_replicas_that_have_just_come_make_no_waits_odd() -> None:
+    """Beside the one whose queue called them they have none yet; those that were there all the time bear
+    witness, though idle."""
+    books = ledger({"a": 20, "b": 0}, {"a": 20}, {"a": 6.0})
+    for name in ("c", "d"):
+        books.take(report(name, [own_row(at, 0) for at in SLOTS[-3:]]), NOW)
+    assert quantile_of(books.samples("sport", NOW)[-3:], 0.95) > 5.0
+    same = {"a": 1, "b": 0, "c": 0}
+    assert quantile_of(ledger(same, same, {"a": 9.0}).samples("sport", NOW)[-3:], 0.95) == 0.0
 
 
 def test_who_is_expected_and_silent_is_missed() -> None:

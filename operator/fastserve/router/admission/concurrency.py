@@ -29,9 +29,9 @@ ROUNDS = 4
 LEAST_ANSWERS = 50
 """A pace is measured over so many answers for each place, and no fewer than these. Answers come in batches:
 over four rounds one batch more or less is a few per cent."""
-PLAINLY = 0.7
-"""A step down with less than this share of the best pace is given up after ROUNDS, without LEAST_ANSWERS: a
-slow model that answers half as many would do so for ten seconds and more, and just when it is pressed."""
+PLAINLY, PLAIN_ANSWERS = 0.7, 16
+"""A step down with less than this share of the best pace is given up after so many answers: a slow model that
+answers half as many would do so for ten seconds and more, and just when it is pressed."""
 SMOOTHING = 0.25
 
 
@@ -99,9 +99,11 @@ class Limit:
         return ended >= max(ROUNDS * self.now, LEAST_ANSWERS)
 
     def is_lost(self, answers: int, seconds: float) -> bool:
-        """Whether the step down that is tried plainly gives fewer answers; to ask `next_limit` at once."""
-        tried = self.trial is Trial.DOWN and not self.settling and answers >= ROUNDS * self.now
-        return tried and answers < PLAINLY * self.best * seconds
+        """Whether the step down that is tried plainly gives fewer answers, in a window that is pressed. Then
+        `next_limit` is to be asked at once, as if none had been late."""
+        if self.trial is not Trial.DOWN or self.settling:
+            return False
+        return answers >= max(ROUNDS * self.now, PLAIN_ANSWERS) and answers < PLAINLY * self.best * seconds
 
 
 def next_limit(limit: Limit, sample: Sample, now: float, dice: float) -> Limit:

@@ -301,18 +301,21 @@ class Gate:
         if self.in_flight < self.limit:
             window.pressed = False
         window.inside = max(window.inside, self.in_flight)
-        lost = self._limit.is_lost(window.answers, now - window.began)
-        if not lost and not self._limit.is_due(window.ended, window.late):
-            return
-        if window.late and not self._forecast.eases():
-            # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
-            window.late = 0
-            if not lost and not self._limit.is_due(window.ended, 0):
+        if not self._is_due(window):
+            if not (window.pressed and self._limit.is_lost(window.answers, now - window.began)):
                 return
+            window.late = 0  # of so few answers some that are late do not say that it is too much for Triton
         self._window = _Window(now)
         seconds, pressed = now - window.began, window.pressed
         self._think(Sample(window.answers, window.late, seconds, window.inside, pressed), now)
         self._admit(now)
+
+    def _is_due(self, window: _Window) -> bool:
+        """Whether enough was counted to think the limit over."""
+        if window.late and self._limit.is_due(window.ended, window.late) and not self._forecast.eases():
+            # Fewer inside would be as late, and more would wait: these deadlines are too short for any limit.
+            window.late = 0
+        return self._limit.is_due(window.ended, window.late)
 
     def _rest(self, now: float) -> None:
         """Nobody is inside: no pace is measured over a pause. Without this a limit that was found under
