@@ -42,16 +42,23 @@ class Books:
         self._slots: dict[int, _Slot] = {}
         self._closed: dict[int, Sample] = {}
         """What was added up of slots that are over."""
+        self._odd: dict[int, frozenset[str]] = {}
+        """Whose waits of a slot do not count, as long as nothing new is told of it or those before."""
 
     def enter(self, router: str, slot: int, row: LoadRow) -> None:
         """A row, in the place of what the router said before of the same slot."""
         rows = self._slots.setdefault(slot, _Slot())
-        (rows.own if row.own else rows.doors)[router] = row
+        book = rows.own if row.own else rows.doors
+        if book.get(router) == row:
+            return
+        book[router] = row
         self._closed.pop(slot, None)
+        for later in range(slot, slot + CHECK_SLOTS * ROW_SECONDS, ROW_SECONDS):
+            self._odd.pop(later, None)
 
     def forget(self, oldest: float) -> None:
         """Drop what is older."""
-        for kept in (self._slots, self._closed):
+        for kept in (self._slots, self._closed, self._odd):
             for slot in [one for one in kept if one < oldest]:
                 del kept[slot]
 
@@ -59,13 +66,14 @@ class Books:
         """The samples of these slots, which ascend; `replicas` are the member's own routers, as known."""
         last = slots[-CHECK_SLOTS:]
         differ = frozenset(name for name in replicas if self._differ(name, last))
-        odd = self._odd_waits(last)
         since = slots[-1] - OPEN_SECONDS if slots else 0.0
         found: list[Sample] = []
-        for slot in slots:
+        for end, slot in enumerate(slots, 1):
             sample = self._closed.get(slot)
             if sample is None:
-                sample = self._sample(slot, replicas, differ, odd)
+                if slot not in self._odd:
+                    self._odd[slot] = self._odd_waits(slots[max(0, end - CHECK_SLOTS) : end])
+                sample = self._sample(slot, replicas, differ, self._odd[slot])
                 if slot <= since:
                     self._closed[slot] = sample
             found.append(sample)
@@ -113,9 +121,10 @@ class Books:
         return abs(came - sent) > DIFFERS_BY and max(came, sent) > DIFFERS * min(came, sent)
 
     def _odd_waits(self, slots: Sequence[int]) -> frozenset[str]:
-        """Replicas in which requests wait many times longer than in every other one: that is theirs alone,
-        and more replicas would not help. Of two it cannot be told which is odd, and who has just come is no
-        witness: beside the one whose queue called them, new ones have none."""
+        """Replicas in which requests wait many times longer than in every other one, in the last of these
+        slots and those before: that is theirs alone, and more replicas would not help. Of two it cannot be
+        told which is odd, and who has just come is no witness: beside the one whose queue called them, new
+        ones have none."""
         rows: dict[str, list[Sample]] = {}
         known = self._slots.get(slots[0], _NOTHING).own if slots else {}
         for slot in slots:

@@ -390,6 +390,22 @@ def test_a_sleeper_that_wakes_without_a_node_is_told_with_the_schedulers_words()
         assert cluster.statuses()["news"]["Ready"] == "False MembersNotReady"
 
 
+def test_a_change_of_its_pool_leaves_a_sleeper_ready() -> None:
+    """Its pods are made otherwise from now on; its version was proved, and nobody is woken for that."""
+    cluster = news(1, "world")
+    scale(cluster, 0).settle()
+    revision = cluster.sub_models["sport"]["status"]["revision"]
+    assert cluster.pool is not None
+    cluster.pool["spec"]["router"] = {"resources": {"limits": {"memory": "2Gi"}}}
+    cluster.settle()
+    assert cluster.sub_models["sport"]["status"]["revision"] != revision
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
+    assert "by an earlier revision" in message_of(cluster, "Ready")
+    assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"
+    scale(cluster, 1).settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
 def test_a_sleeper_that_was_never_proved_keeps_its_pool_from_ready_while_it_wakes() -> None:
     cluster = news(0, "world")
     assert cluster.statuses()["sport"]["Ready"] == "False NotProved"

@@ -64,6 +64,18 @@ def test_replicas_that_have_just_come_make_no_waits_odd() -> None:
     assert quantile_of(ledger(same, same, {"a": 9.0}).samples("sport", NOW)[-3:], 0.95) == 0.0
 
 
+def test_waits_that_called_others_are_not_odd_later() -> None:
+    """One was alone, and its queue was worked off while others came; what waited is not forgotten."""
+    books = ledger({"a": 0}, {"a": 20})
+    rows = [own_row(at, 20, 90.0 if at < SLOTS[8] else 0.0) for at in SLOTS]
+    books.take(report("a", rows), NOW)
+    for name in ("b", "c", "d"):
+        books.take(report(name, [own_row(at, 20) for at in SLOTS[4:]]), NOW)
+    for at in SLOTS:
+        books.samples("sport", at + ROW_SECONDS + 0.1)
+    assert sum(one.waits[-1] for one in books.samples("sport", NOW)) == 160
+
+
 def test_who_is_expected_and_silent_is_missed() -> None:
     books = ledger({"a": 10}, {"a": 10})
     books.expected |= {"silent"}

@@ -107,6 +107,14 @@ class Member:
         )
 
     @property
+    def known_good(self) -> bool:
+        """Whether it was proved; or, of one that is scaled, its version was, in pods made otherwise: those
+        prove themselves when it is woken, and no sleeper is to be woken for a change of its pool."""
+        if self.was_proved or self.staff is None or self.before is None or not self.proof:
+            return self.was_proved
+        return self.before.proved_revision.rpartition("/")[2] == self.proof.rpartition("/")[2]
+
+    @property
     def ready(self) -> bool:
         """Whether it is at its spec, and an inference was answered there."""
         if self.rejection is not None or self.suspended or self.target is None or self.unwritten:
@@ -116,7 +124,7 @@ class Member:
         if self.refusal is not None:
             return False
         if self.replicas == 0:
-            return self.was_proved and (self.staff is not None or not self.staying)
+            return self.known_good and (self.staff is not None or not self.staying)
         if self.exchanging is not None:
             return self._goes_on
         return self.complete or self._enough

@@ -72,7 +72,7 @@ class _Pool:
             name
             for name in self.accepted
             if not self.verdicts[name].ready
-            and not (self.verdicts[name].reason == WAKING and self.members[name].was_proved)
+            and not (self.verdicts[name].reason == WAKING and self.members[name].known_good)
         ]
 
 
@@ -197,7 +197,7 @@ def _available(pool: _Pool) -> Statement:
     sleeping = [
         name
         for name, member in pool.members.items()
-        if name not in answering and (member.asleep or (member.waking and member.was_proved))
+        if name not in answering and (member.asleep or (member.waking and member.known_good))
     ]
     doors = any(pod.ready for pod in pool.door.pods) or answering
     if doors and len(answering) + len(sleeping) >= pool.least:
