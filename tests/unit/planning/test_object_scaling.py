@@ -393,12 +393,16 @@ def test_a_sleeper_that_wakes_without_a_node_is_told_with_the_schedulers_words()
 def test_a_change_of_its_pool_leaves_a_sleeper_ready() -> None:
     """Its pods are made otherwise from now on; its version was proved, and nobody is woken for that."""
     cluster = news(1, "world")
+    del cluster.sub_models["sport"]["spec"]["model"]["version"]  # then its name is what routers read
+    cluster.settle()
     scale(cluster, 0).settle()
-    revision = cluster.sub_models["sport"]["status"]["revision"]
+    before = cluster.sub_models["sport"]["status"]
     assert cluster.pool is not None
     cluster.pool["spec"]["router"] = {"resources": {"limits": {"memory": "2Gi"}}}
     cluster.settle()
-    assert cluster.sub_models["sport"]["status"]["revision"] != revision
+    after = cluster.sub_models["sport"]["status"]
+    assert after["revision"] != before["revision"]
+    assert after["targetVersion"] == before["targetVersion"] != ""
     assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
     assert "by an earlier revision" in message_of(cluster, "Ready")
     assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"

@@ -58,7 +58,7 @@ def _target_version(member: Member) -> str:
     if member.target.version:
         return member.target.version
     read = sorted(pod.model.version for pod in member.proved if pod.model and pod.model.version)
-    known = member.before.target_version if member.before and member.was_proved else ""
+    known = member.before.target_version if member.before and member.known_good else ""
     return (read[0] if read else known or member.target.digest[:12])[:128]
 
 
