@@ -16,7 +16,7 @@ from statistics import fmean
 
 from pydantic import ValidationError
 
-from fastserve.api.scaling import ROW_SECONDS, LoadReport, LoadRow
+from fastserve.api.scaling import ROW_SECONDS, TOLD_SECONDS, LoadReport, LoadRow
 from fastserve.scaling.decide import decide
 from fastserve.scaling.ledger import Ledger
 from fastserve.scaling.samples import Bounds, Sample, Standing
@@ -28,7 +28,6 @@ from scaling.traces import poisson
 SERVICE = Service(batch=1, limit=2, seconds=(0.05, 0.0502, 0.0505, 0.051))
 MEMBER = "declared"
 DOORS = 2
-RECENT_SECONDS = 30
 BEGIN, SECONDS, UNTIL = 900.0, 180.0, 1800.0
 """When a fault begins, how long it lasts, when a run ends."""
 NEAR_SECONDS, SUFFERED_SECONDS = 10.0, 30.0
@@ -84,7 +83,7 @@ class Told:
     def _keep(self, name: str, row: LoadRow) -> None:
         rows = self.rows.setdefault(name, [])
         rows.append(row)
-        while rows[0].at <= row.at - RECENT_SECONDS:
+        while rows[0].at <= row.at - TOLD_SECONDS:
             rows.pop(0)
 
     def reports(self, ready: Sequence[str], view: View, now: float) -> Reports:

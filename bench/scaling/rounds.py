@@ -21,6 +21,7 @@ from fastserve.api.routes import RouteTable
 from fastserve.api.scaling import (
     HISTORY_SECONDS,
     ROW_SECONDS,
+    TOLD_SECONDS,
     WAIT_BOUNDS,
     LoadReport,
     LoadRow,
@@ -35,7 +36,7 @@ from fastserve.router.scaling.writing import Check
 from fastserve.router.table import TableSnapshot
 from fastserve.scaling.ledger import Ledger
 from scaling import report
-from scaling.told import LIMIT, PACE, RECENT_SECONDS
+from scaling.told import LIMIT, PACE
 
 ROUNDS = 10
 DIGEST = "0" * 64
@@ -135,7 +136,7 @@ class Told:
             self.over.set()
             await asyncio.sleep(60.0)  # the bench ends this task
         self.now += ROW_SECONDS
-        seconds = RECENT_SECONDS if self._watch.taken else HISTORY_SECONDS
+        seconds = TOLD_SECONDS if self._watch.taken else HISTORY_SECONDS
         bodies = [_told(self._shape, name, member, self.now, seconds) for name, member in self._shape.routers]
         self.kilobytes = sum(map(len, bodies)) / 1000
         gc.collect()
@@ -160,7 +161,7 @@ class Nobody:
 def _told(shape: Shape, name: str, member: str | None, now: float, seconds: float) -> bytes:
     """One router's report under a steady load."""
     end = int(now // ROW_SECONDS) * ROW_SECONDS
-    slots, recent = range(end - int(seconds), end, ROW_SECONDS), end - RECENT_SECONDS
+    slots, recent = range(end - int(seconds), end, ROW_SECONDS), end - TOLD_SECONDS
     # What doors sent is told of late only.
     rows = tuple(row for at in slots for row in _rows(shape, at, member) if row.own or at >= recent)
     told = LoadReport(

@@ -17,7 +17,7 @@ import msgspec
 from fastserve.api.identity import ADMIN_PORT
 from fastserve.api.meta import LoadProgress
 from fastserve.api.routes import Target
-from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, WAIT_BOUNDS, LoadReport, LoadRow
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, TOLD_SECONDS, WAIT_BOUNDS, LoadReport, LoadRow
 from fastserve.api.state import ModelState, RouterState, VersionState
 from fastserve.router.wire import Readiness
 
@@ -25,7 +25,6 @@ PACE, LIMIT, LOAD_SECONDS = 20.0, 8, 2.0
 """Requests per second that one replica answers, how many it lets in at once, and how long it loads."""
 ALONE_SECONDS = 0.1
 """That a request takes which waits for nobody."""
-RECENT_SECONDS = 30
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Replica:
 
 def _told(row: LoadRow, seconds: float) -> float:
     """As the meter of routers has it: what doors sent is told of late only."""
-    return seconds if row.own else min(seconds, RECENT_SECONDS)
+    return seconds if row.own else min(seconds, TOLD_SECONDS)
 
 
 class Load:
@@ -139,7 +138,7 @@ def _answer(path: str, pool: str, replica: Replica, target: Target) -> bytes | N
         told = Readiness(True, f"{target.model_name} answers", replica.member, target.version, ("a", "b"))
         return msgspec.json.encode(told)
     if path in ("/v1/load", "/v1/load/history"):
-        seconds = RECENT_SECONDS if path == "/v1/load" else HISTORY_SECONDS
+        seconds = TOLD_SECONDS if path == "/v1/load" else HISTORY_SECONDS
         return replica.report(seconds).model_dump_json().encode()
     if path == "/v1/state":
         return _state(pool, replica, target).model_dump_json().encode()

@@ -11,6 +11,8 @@ from fastserve.api.meta import Document, Ratio
 Replicas = Annotated[int, Field(ge=0, le=1000)]
 HISTORY_SECONDS = 600
 """What is remembered of the past; nothing may look further back."""
+TOLD_SECONDS = 30
+"""A report is of so much of the past; only of its own load a router tells the whole history."""
 MAX_DELAY_SECONDS = 540
 """Less than what is remembered, so that a new holder of the Lease sees all that the old one saw."""
 CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"

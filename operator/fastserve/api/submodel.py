@@ -279,8 +279,8 @@ class SubModelStatus(Document):
     revision: Annotated[str, Field(max_length=16)] = ""
     """Revision of the pods: what they are made of, but for the weights."""
     proved_revision: Annotated[str, Field(max_length=128)] = ""
-    """Revision and version that an inference was last answered with; a sub-model at zero is Ready with
-    them."""
+    """Revision of the pods, what the sub-model itself says of them, and version that an inference was last
+    answered with; a sub-model at zero is Ready with them, or, where it is scaled, with the last two."""
     active_version: Annotated[str, Field(max_length=128)] = ""
     """Version of the weights that answers."""
     target_version: Annotated[str, Field(max_length=128)] = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastserve.api.scaling import HISTORY_SECONDS, LoadReport
+from fastserve.api.scaling import HISTORY_SECONDS, TOLD_SECONDS, LoadReport
 from fastserve.cluster.port import Scales
 from fastserve.errors import LocalError
 from fastserve.router import audit
@@ -30,7 +30,7 @@ from fastserve.router.protocol import HttpServer
 from fastserve.router.reviver import Reviver, ReviverParts
 from fastserve.router.scaling import triton_queue
 from fastserve.router.scaling.exposition import LoadMetrics
-from fastserve.router.scaling.meter import RECENT_SECONDS, Meter
+from fastserve.router.scaling.meter import Meter
 from fastserve.router.scaling.scaler import Scaler
 from fastserve.router.scaling.wiring import scaler_of
 from fastserve.router.serving import OwnReplica
@@ -166,7 +166,7 @@ class Router:
 
     def _make_scaler(self, admin: AdminDoor, reads: Scales | None) -> Scaler | None:
         def report(whole: bool) -> LoadReport:
-            return admin.load(HISTORY_SECONDS if whole else RECENT_SECONDS)
+            return admin.load(HISTORY_SECONDS if whole else TOLD_SECONDS)
 
         registry, access = self._metrics.registry, self._access
         scaler = scaler_of(self._settings, self.pool, access, registry, report=report, cluster=reads)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from fastserve.api.scaling import HISTORY_SECONDS, LoadReport, ScalingState
+from fastserve.api.scaling import HISTORY_SECONDS, TOLD_SECONDS, LoadReport, ScalingState
 from fastserve.api.state import ModelState, PeerState, QueueState, RankState, RouterState
 from fastserve.errors import FastServeError
 from fastserve.router.access import Access
@@ -18,7 +18,6 @@ from fastserve.router.metrics import Metrics
 from fastserve.router.pool import Pool
 from fastserve.router.protocol import HttpServer, Request
 from fastserve.router.reviver import Reviver
-from fastserve.router.scaling.meter import RECENT_SECONDS
 from fastserve.router.sidecar import Sidecar
 from fastserve.router.telling import last_load, versions_of
 from fastserve.router.wire import Readiness
@@ -174,7 +173,7 @@ class AdminDoor:
     async def _load_history(self) -> Answer:
         return Answer(200, self.load(HISTORY_SECONDS).model_dump_json().encode())
 
-    def load(self, seconds: float = RECENT_SECONDS) -> LoadReport:
+    def load(self, seconds: float = TOLD_SECONDS) -> LoadReport:
         """What this router measured of the pool's load in the last so many seconds."""
         model = self._model()
         return self._pool.meter.report(

@@ -4,10 +4,11 @@ Where they agree either is right. Where they do not, one is wrong, broken or lyi
 replicas only for what both say, and fewer only for what neither says.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fastserve.api.scaling import ROW_SECONDS, LoadRow
+from fastserve.api.scaling import ROW_SECONDS, TOLD_SECONDS, WAIT_BOUNDS, LoadRow
 from fastserve.scaling.samples import BUCKETS, JUDGED_SHARE, Sample, quantile_of
 
 CHECK_SLOTS = 10
@@ -17,6 +18,8 @@ DIFFERS, DIFFERS_BY = 1.25, 10.0
 ODD_WAITS = 5.0
 """How many times longer than in all others requests wait in a replica whose word is not taken."""
 ODD_SECONDS = 0.05
+ODD_BUCKETS = slice(bisect_right(WAIT_BOUNDS, ODD_SECONDS), None)
+"""Waits above."""
 OPEN_SECONDS = 20.0
 """Slots so much older than the newest, or less, are added up anew each time: a row may come late."""
 
@@ -66,14 +69,17 @@ class Books:
         """The samples of these slots, which ascend; `replicas` are the member's own routers, as known."""
         last = slots[-CHECK_SLOTS:]
         differ = frozenset(name for name in replicas if self._differ(name, last))
-        since = slots[-1] - OPEN_SECONDS if slots else 0.0
+        newest = slots[-1] if slots else 0
+        since, told = newest - OPEN_SECONDS, newest - TOLD_SECONDS
         found: list[Sample] = []
         for end, slot in enumerate(slots, 1):
             sample = self._closed.get(slot)
             if sample is None:
                 if slot not in self._odd:
                     self._odd[slot] = self._odd_waits(slots[max(0, end - CHECK_SLOTS) : end])
-                sample = self._sample(slot, replicas, differ, self._odd[slot])
+                # Of what lies further back a new reader hears no door: there is nothing to compare with.
+                known = differ if slot > told else frozenset[str]()
+                sample = self._sample(slot, replicas, known, self._odd[slot])
                 if slot <= since:
                     self._closed[slot] = sample
             found.append(sample)
@@ -101,7 +107,7 @@ class Books:
             arrivals_high=high + max(0, unsent),
             busy_seconds=busy,
             waiting=float(sum(row.waiting for row in told)),
-            waits=tuple(map(float, map(sum, zip(*waits, strict=True)))) or (0.0,) * BUCKETS,
+            waits=_added(waits),
         )
 
     def _unsent(self, slot: int, door: str, row: LoadRow) -> int:
@@ -125,16 +131,24 @@ class Books:
         slots and those before: that is theirs alone, and more replicas would not help. Of two it cannot be
         told which is odd, and who has just come is no witness: beside the one whose queue called them, new
         ones have none."""
-        rows: dict[str, list[Sample]] = {}
-        known = self._slots.get(slots[0], _NOTHING).own if slots else {}
+        newest = self._slots.get(slots[-1], _NOTHING).own.values()
+        if not any(row.waiting or any(row.waits[ODD_BUCKETS]) for row in newest):
+            return frozenset()  # nobody's word is of weight
+        known = self._slots.get(slots[0], _NOTHING).own
+        rows: dict[str, list[Sequence[int]]] = {}
         for slot in slots:
             for name, row in self._slots.get(slot, _NOTHING).own.items():
                 if name in known and len(row.waits) == BUCKETS:
-                    rows.setdefault(name, []).append(Sample(0.0, waits=tuple(map(float, row.waits))))
+                    rows.setdefault(name, []).append(row.waits)
         if len(rows) < 3:
             return frozenset()
-        waits = {name: quantile_of(told, JUDGED_SHARE) for name, told in rows.items()}
+        added = {name: Sample(0.0, waits=_added(told)) for name, told in rows.items()}
+        waits = {name: quantile_of([one], JUDGED_SHARE) for name, one in added.items()}
         *_, second, longest = sorted(waits.values())
         if longest <= max(ODD_SECONDS, ODD_WAITS * second):
             return frozenset()
         return frozenset(name for name, wait in waits.items() if wait == longest)
+
+
+def _added(waits: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    return tuple(map(float, map(sum, zip(*waits, strict=True)))) or (0.0,) * BUCKETS

@@ -22,7 +22,7 @@ from functools import cached_property
 from itertools import accumulate
 from math import ceil, sqrt
 
-from fastserve.api.scaling import MAX_DELAY_SECONDS, ROW_SECONDS, ScalingReason
+from fastserve.api.scaling import MAX_DELAY_SECONDS, ROW_SECONDS, TOLD_SECONDS, ScalingReason
 from fastserve.scaling.forecasting import BIN_SECONDS, ahead, burst_of
 from fastserve.scaling.samples import JUDGED_SHARE, Bounds, Sample, Standing, quantile_of
 from fastserve.scaling.staffing import Server, replicas_for
@@ -57,9 +57,6 @@ EASY_SHARE = 0.5
 """Of what its replicas can do."""
 LEAST_PACE = 1e-6
 """Requests per second; less is no pace."""
-RECENT_SECONDS = 30.0
-"""Replicas say themselves whether anything came in this time. Where slots are later than that nobody knows,
-and nothing goes to sleep."""
 LOADS_KEPT = 2.0
 """A replica is kept for as long as so many loads take: to come back is dearer than to stay (ski rental)."""
 
@@ -334,7 +331,8 @@ def _enough(seen: _Seen) -> int:
 def _idle(seen: _Seen) -> bool:
     some = seen.within(seen.bounds.idle_seconds)
     standing = seen.standing
-    if standing.held or standing.stirred or standing.lag > RECENT_SECONDS:
+    # Replicas say themselves whether anything came of late; before that, only slots do.
+    if standing.held or standing.stirred or standing.lag > TOLD_SECONDS:
         return False
     if not standing.ready or not standing.proved:
         return False
@@ -369,4 +367,7 @@ def _told(seen: _Seen) -> str:
     text = f"{load}; 95 of 100 waited up to {seen.wait:.3f} s"
     if seen.too_late:
         text += f"; over the last {seen.remembered:g} s more than 5 of 100 waited too long"
+    if seen.bounds.least == 0 and seen.standing.lag > TOLD_SECONDS:
+        late = f"load is told {seen.standing.lag:g} s late"
+        text += f"; {late}, and nothing goes to sleep where that is more than {TOLD_SECONDS} s"
     return text

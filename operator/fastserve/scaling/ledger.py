@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from math import floor, inf
 from statistics import median_high, median_low
 
-from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, LoadReport, LoadRow
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, TOLD_SECONDS, LoadReport, LoadRow
 from fastserve.scaling.books import Books
 from fastserve.scaling.samples import Sample
 
@@ -55,6 +55,8 @@ class Ledger:
 
     def take(self, report: LoadReport, now: float) -> None:
         """One router's word, heard at `now` (Unix time), and its rows, moved by what its clock is off."""
+        before = self._routers.get(report.instance)
+        last = before.report.now if before is not None else -inf
         self.hear(report, now)
         moved = round((now - report.now) / ROW_SECONDS) * ROW_SECONDS
         ended = floor(report.now / ROW_SECONDS) * ROW_SECONDS
@@ -63,7 +65,9 @@ class Ledger:
         if report.member is not None:  # it has a row of its own for every slot, also where nothing came
             self.enter(report.instance, shifted, [row.at for row in shifted if row.own])
             return
-        first = min((row.at for row in rows), default=ended - ROW_SECONDS)
+        # Where a door that was heard before says nothing, nothing came.
+        silent = max(last // ROW_SECONDS * ROW_SECONDS, ended - TOLD_SECONDS) if last > -inf else ended
+        first = int(min([silent, ended - ROW_SECONDS, *(row.at for row in rows)]))
         self.enter(report.instance, shifted, range(first + moved, ended + moved, ROW_SECONDS))
 
     def hear(self, report: LoadReport, now: float) -> None:

@@ -399,15 +399,48 @@ def test_a_change_of_its_pool_leaves_a_sleeper_ready() -> None:
     before = cluster.sub_models["sport"]["status"]
     assert cluster.pool is not None
     cluster.pool["spec"]["router"] = {"resources": {"limits": {"memory": "2Gi"}}}
+    cluster.look()
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
     cluster.settle()
     after = cluster.sub_models["sport"]["status"]
     assert after["revision"] != before["revision"]
     assert after["targetVersion"] == before["targetVersion"] != ""
     assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
-    assert "by an earlier revision" in message_of(cluster, "Ready")
+    assert "with this spec, before its pool changed" in message_of(cluster, "Ready")
     assert cluster.statuses()["news"]["Ready"] == "True InferenceAnswered"
     scale(cluster, 1).settle()
     assert cluster.statuses()["sport"]["Ready"] == "True InferenceAnswered"
+
+
+def test_a_change_of_what_it_says_itself_of_its_pods_is_to_be_proved() -> None:
+    cluster = scale(news(1, "world"), 0)
+    cluster.settle()
+    cluster.sub_models["sport"]["spec"]["podTemplate"] = {"nodeSelector": {"disk": "none"}}
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "False NotProved"
+    scale(cluster, 1).look()
+    starting(cluster, 0)
+    scale(cluster, 0).settle()
+    assert cluster.statuses()["sport"]["Ready"] == "False NotProved"
+    scale(cluster, 1).settle()
+    scale(cluster, 0).settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
+
+
+def test_a_version_that_was_asked_for_in_sleep_gives_none_its_name() -> None:
+    cluster = news(1)
+    model = cluster.sub_models["sport"]["spec"]["model"]
+    del model["version"]
+    cluster.settle()
+    scale(cluster, 0).settle()
+    model["version"] = "v9"
+    cluster.settle()
+    assert cluster.status("sport")["targetVersion"] == "v9"
+    assert cluster.statuses()["sport"]["Ready"] == "False NotProved"
+    del model["version"]
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
+    assert cluster.status("sport")["targetVersion"] != "v9"
 
 
 def test_a_sleeper_that_was_never_proved_keeps_its_pool_from_ready_while_it_wakes() -> None:

@@ -371,6 +371,22 @@ def test_what_was_written_counts_until_the_table_says_it() -> None:
     run_in_virtual_time(main())
 
 
+def test_what_was_written_counts_no_longer_where_the_clock_was_put_back() -> None:
+    staff, now = Staff(least=1, most=8, replicas=1, asked=1), START + 5000.0
+    (member,) = (one for one in scaled_table({"sport": staff}).members if one.name == "sport")
+    decider, table = deciding.Decider(), scaled_table({"sport": staff})
+
+    def asked(at: float) -> int:
+        one = decider.reckon(member, staff, Ledger(), deciding.Source(at))
+        return decider.settle(table, [one], at)[0].asked
+
+    assert asked(now) == 1
+    decider.wrote(
+        ScalingDecision(member="sport", replicas=3, wanted=3, reason="Demand", message="", time=""), now
+    )
+    assert (asked(now + 1), asked(now + 11), asked(now - 3600)) == (3, 1, 1)
+
+
 async def test_local_mode_writes_a_file_that_is_always_whole(tmp_path: Path) -> None:
     path = tmp_path / "scale.json"
     writer = FileWriter(path)

@@ -303,7 +303,9 @@ def test_what_is_not_proved_yet_does_not_go_to_sleep() -> None:
 
 
 def test_nothing_goes_to_sleep_on_what_is_late_by_nature() -> None:
-    assert decided(steady(0.0, 62.0), standing(1, lag=60.0), ASLEEP).replicas == 1
+    late = decided(steady(0.0, 62.0), standing(1, lag=60.0), ASLEEP)
+    assert late.replicas == 1
+    assert "load is told 60 s late, and nothing goes to sleep where that is more than 30 s" in late.message
 
 
 @given(

@@ -107,16 +107,18 @@ def test_a_row_that_is_told_again_counts_once_and_as_told_last() -> None:
 
 def test_a_reader_of_the_history_has_the_same_books() -> None:
     old, slots = Ledger(), range(START, START + HISTORY_SECONDS, ROW_SECONDS)
-    old.expected = frozenset({"a"})
+    old.expected = frozenset({"a", "door"})
     now = float(slots[-1] + ROW_SECONDS) + 0.1
     rows = [own_row(at, at % 7) for at in slots]
+    sent = [door_row(at, {"a": at % 7}) for at in slots]
     for i in range(15, len(rows) + 1):
-        told = rows[i - 15 : i]
-        old.take(report("a", told), float(told[-1].at + ROW_SECONDS) + 0.1)
-        old.samples("sport", float(told[-1].at + ROW_SECONDS) + 0.1)
+        old.take(report("a", rows[i - 15 : i]), float(rows[i - 1].at + ROW_SECONDS) + 0.1)
+        old.take(report("door", sent[i - 15 : i], member=None), float(rows[i - 1].at + ROW_SECONDS) + 0.1)
+        old.samples("sport", float(rows[i - 1].at + ROW_SECONDS) + 0.1)
     new = Ledger()
     new.expected = old.expected
     new.take(report("a", rows), now)
+    new.take(report("door", sent[-15:], member=None), now)
     assert new.samples("sport", now) == old.samples("sport", now)
 
 
@@ -200,3 +202,58 @@ def test_one_that_says_that_something_came_is_heard_though_its_rows_are_not_read
     assert books.replicas("sport", NOW).stirred
     books.hear(report("a", [own_row(SLOTS[-1], 0)]), NOW)
     assert not books.replicas("sport", NOW).stirred
+
+
+def heard_by_two_doors(late: str = "") -> Ledger:
+    """The first look of one that just took over, and the next; the door `late` misses the first."""
+    slots = range(START, START + HISTORY_SECONDS, ROW_SECONDS)
+    now, sent = float(slots[-1] + ROW_SECONDS) + 0.1, {"a": 10, "b": 10}
+    books = Ledger()
+    books.expected = frozenset({"a", "b", "one", "two"})
+    doors = [report(name, [door_row(at, sent) for at in slots[-15:]], member=None) for name in ("one", "two")]
+    for name in ("a", "b"):
+        books.take(report(name, [own_row(at, 20) for at in slots]), now)
+    for door in doors:
+        if door.instance != late:
+            books.take(door, now)
+    books.samples("sport", now)
+    books.take(doors[1], now)
+    return books
+
+
+def test_a_door_that_is_heard_later_takes_nothing_from_the_history() -> None:
+    """Doors tell of half a minute, and a new holder has nothing to compare what lies further back with."""
+    now = START + HISTORY_SECONDS + 0.1
+    for late in ("", "two"):
+        samples = heard_by_two_doors(late).samples("sport", now)
+        assert sum(one.arrivals_low for one in samples) == sum(one.arrivals_high for one in samples) == 12000
+
+
+def test_one_that_takes_over_from_a_door_that_died_has_its_history() -> None:
+    slots = range(START, START + HISTORY_SECONDS, ROW_SECONDS)
+    now, books = float(slots[-1] + ROW_SECONDS) + 0.1, Ledger()
+    for name in ("a", "b"):
+        books.take(report(name, [own_row(at, 20) for at in slots]), now)
+    books.take(report("one", [door_row(at, {"a": 10, "b": 10}) for at in slots[-15:]], member=None), now)
+    low = sum(one.arrivals_low for one in books.samples("sport", now))
+    assert low == 12000 - 15 * 20  # of late nobody else says that so much came
+
+
+def test_a_quiet_door_that_is_heard_seldom_has_told_of_all() -> None:
+    books = Ledger()
+    books.expected = frozenset({"a", "door"})
+    for seconds in range(4, 41, 4):
+        now = START + seconds + 0.1
+        books.take(report("a", [own_row(START + at, 0) for at in range(0, seconds, ROW_SECONDS)]), now)
+        books.take(report("door", [], member=None, now=now), now)
+    assert {one.heard for one in books.samples("sport", now)} == {1.0}
+
+
+def test_a_door_that_was_away_has_not_told_of_that() -> None:
+    books = Ledger()
+    books.expected = frozenset({"a", "door"})
+    for seconds in (4, 60):
+        now = START + seconds + 0.1
+        books.take(report("a", [own_row(START + at, 0) for at in range(0, seconds, ROW_SECONDS)]), now)
+        books.take(report("door", [], member=None, now=now), now)
+    assert [one.heard for one in books.samples("sport", now)] == [1.0] * 2 + [0.5] * 13 + [1.0] * 15

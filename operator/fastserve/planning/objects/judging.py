@@ -27,6 +27,7 @@ from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.owners import uid_of
 from fastserve.planning.objects.pod_views import PodView, ended_pods, member_pods
 from fastserve.planning.objects.reading import read_status
+from fastserve.planning.objects.template import own_revision
 from fastserve.planning.objects.wanting import replicas_of, running, suspended
 from fastserve.planning.plan import Rejection
 from fastserve.planning.staffing import staff_of
@@ -45,11 +46,12 @@ WAKING_SECONDS = 600.0
 @dataclass(frozen=True)
 class Member:
     """One sub-model. `replicas` are those that are to run now; `revision` is empty and `target` None where
-    nothing is wanted of it. `exchange` is the decision on its versions, None where there was none to be made,
-    and `may_be_away` how many replicas may exchange at once. `pods` are all that have not ended, `troubles`
-    sorted, the most telling first; `unwritten` tells that the API server did not take all of its objects.
-    `autoscaled` where its spec asks for it, `staff` where it is scaled now, `scaling` what the router says
-    that scales the pool; `late` where its Deployment was told long ago to run pods."""
+    nothing is wanted of it; `own_revision` is what it says itself of its pods. `exchange` is the decision on
+    its versions, None where there was none to be made, and `may_be_away` how many replicas may exchange at
+    once. `pods` are all that have not ended, `troubles` sorted, the most telling first; `unwritten` tells
+    that the API server did not take all of its objects. `autoscaled` where its spec asks for it, `staff`
+    where it is scaled now, `scaling` what the router says that scales the pool; `late` where its Deployment
+    was told long ago to run pods."""
 
     name: str
     generation: int
@@ -58,6 +60,7 @@ class Member:
     suspended: bool
     replicas: int
     revision: str
+    own_revision: str
     target: Target | None
     exchange: Decision | None
     may_be_away: int
@@ -86,8 +89,10 @@ class Member:
 
     @property
     def proof(self) -> str:
-        """Identity of what is to be proved by an inference: revision and version."""
-        return f"{self.revision}/{self.target.digest[:16]}" if self.target and self.revision else ""
+        """Identity of what is to be proved by an inference: revision, own revision and version."""
+        if not self.target or not self.revision:
+            return ""
+        return f"{self.revision}/{self.own_revision}/{self.target.digest[:16]}"
 
     @property
     def proved(self) -> tuple[PodView, ...]:
@@ -108,18 +113,20 @@ class Member:
 
     @property
     def known_good(self) -> bool:
-        """Whether it was proved; or, of one that is scaled, its version was, in pods made otherwise: those
-        prove themselves when it is woken, and no sleeper is to be woken for a change of its pool."""
+        """Whether it was proved; or, of one that is scaled, was before its pool changed what pods are made
+        of: these prove themselves when it is woken, and no sleeper is to be woken for a change of its
+        pool."""
         if self.was_proved or self.staff is None or self.before is None or not self.proof:
             return self.was_proved
-        return self.before.proved_revision.rpartition("/")[2] == self.proof.rpartition("/")[2]
+        return self.before.proved_revision.partition("/")[2] == self.proof.partition("/")[2]
 
     @property
     def ready(self) -> bool:
         """Whether it is at its spec, and an inference was answered there."""
         if self.rejection is not None or self.suspended or self.target is None or self.unwritten:
             return False
-        if self.deployment is None:  # the pods are those of an older life, and about to go with it
+        # Where there are pods they are those of an older life, and about to go with it.
+        if self.deployment is None and (self.replicas or self.staying):
             return False
         if self.refusal is not None:
             return False
@@ -229,6 +236,7 @@ def judge(
         suspended=suspended(observed, name) and observed.pool_manifest is not None,
         replicas=replicas_of(pool, sub_model) if target and sub_model and pool else 0,
         revision=revision,
+        own_revision=own_revision(sub_model) if sub_model else "",
         target=target,
         exchange=exchange,
         may_be_away=sub_model.spec.rollout.max_unavailable if sub_model else 0,

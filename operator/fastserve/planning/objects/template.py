@@ -44,22 +44,13 @@ from fastserve.planning.routes import image_of
 
 def member_revision(pool: ModelPool, sub_model: SubModel) -> str:
     """The revision of the sub-model's pods, eight hex digits."""
-    spec, image = sub_model.spec, image_of(sub_model)
-    credentials = spec.model.credentials
-    return naming.revision_of(
-        {
-            "gpu": _said(spec.gpu),
-            "tensor": spec.parallelism.tensor,
-            "podTemplate": _said(spec.pod_template),
-            "credentials": credentials.secret_name if credentials else None,
-            "sizeLimit": spec.model.size_limit,
-            "claim": claim_of(sub_model),
-            "routerResources": _said(pool.spec.router.resources),
-            **_said_or_nothing(image=image),
-            "restartedAt": sub_model.metadata.annotations.get(RESTARTED_ANNOTATION, ""),
-            **_access_said(pool),
-        }
-    )
+    by_pool = {"routerResources": _said(pool.spec.router.resources), **_access_said(pool)}
+    return naming.revision_of({**_member_said(sub_model), **by_pool})
+
+
+def own_revision(sub_model: SubModel) -> str:
+    """What the sub-model itself says of its pods, whatever its pool does; eight hex digits."""
+    return naming.revision_of(_member_said(sub_model))
 
 
 def standby_revision(pool: ModelPool) -> str:
@@ -128,6 +119,21 @@ def standby_template(pool: ModelPool, settings: ObjectSettings) -> Manifest:
             **_shared(pool, written, settings.images),
             **_said_or_nothing(affinity=affinity(written.affinity, None)),
         },
+    }
+
+
+def _member_said(sub_model: SubModel) -> dict[str, Any]:
+    spec, image = sub_model.spec, image_of(sub_model)
+    credentials = spec.model.credentials
+    return {
+        "gpu": _said(spec.gpu),
+        "tensor": spec.parallelism.tensor,
+        "podTemplate": _said(spec.pod_template),
+        "credentials": credentials.secret_name if credentials else None,
+        "sizeLimit": spec.model.size_limit,
+        "claim": claim_of(sub_model),
+        **_said_or_nothing(image=image),
+        "restartedAt": sub_model.metadata.annotations.get(RESTARTED_ANNOTATION, ""),
     }
 
 

@@ -54,7 +54,7 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
 
 def _ready(member: Member) -> Verdict:
     if member.replicas == 0:
-        what = "revision" if member.was_proved else "version, by an earlier revision"
+        what = "revision" if member.was_proved else "spec, before its pool changed"
         message = f"no replicas are wanted; an inference was answered with this {what}"
         return Verdict(True, SCALED_TO_ZERO, message)
     if member.exchanging is not None:

@@ -31,6 +31,10 @@ class _Memory:
     written: int = 0
     written_at: float = float("-inf")
 
+    def counts(self, now: float) -> bool:
+        """Whether what was written is newer than the table; not where the clock was put back since."""
+        return 0.0 <= now - self.written_at < WRITTEN_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -115,7 +119,7 @@ class Decider:
         memory.limit = heard.limit or memory.limit
         memory.pace = heard.pace if heard.ready else memory.pace
         memory.load_seconds = heard.load_seconds or memory.load_seconds
-        recent = now - memory.written_at < WRITTEN_SECONDS
+        recent = memory.counts(now)
         return Standing(
             replicas=min(staff.most, max(staff.least, memory.written)) if recent else staff.replicas,
             ready=heard.ready,
@@ -132,7 +136,7 @@ class Decider:
     def _asked(self, one: Reckoned, now: float) -> int:
         """What stands in the spec, as far as is known."""
         memory = self._memories[one.name]
-        return memory.written if now - memory.written_at < WRITTEN_SECONDS else one.staff.asked
+        return memory.written if memory.counts(now) else one.staff.asked
 
     def wrote(self, decision: ScalingDecision, now: float) -> None:
         """It was carried out."""

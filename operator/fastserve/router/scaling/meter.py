@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, LoadReport, LoadRow
-
-RECENT_SECONDS = 30.0
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, TOLD_SECONDS, LoadReport, LoadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Meter:
         *,
         ready: bool = False,
         load_seconds: float = 0.0,
-        seconds: float = RECENT_SECONDS,
+        seconds: float = TOLD_SECONDS,
     ) -> LoadReport:
         """The rows of the last so many seconds; of the row that is under way only what is held is told."""
         self.tick()
@@ -145,7 +143,7 @@ class Meter:
 def _told(row: LoadRow, seconds: float) -> float:
     """For how long a row is told. What doors sent is compared with what came, of late; a history of it would
     be of no use, and grow with the square of the pool."""
-    return seconds if row.own else min(seconds, RECENT_SECONDS)
+    return seconds if row.own else min(seconds, TOLD_SECONDS)
 
 
 def _begin(now: float) -> int:
