@@ -4,11 +4,10 @@ Where they agree either is right. Where they do not, one is wrong, broken or lyi
 replicas only for what both say, and fewer only for what neither says.
 """
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fastserve.api.scaling import ROW_SECONDS, TOLD_SECONDS, WAIT_BOUNDS, LoadRow
+from fastserve.api.scaling import ROW_SECONDS, LoadRow
 from fastserve.scaling.samples import BUCKETS, JUDGED_SHARE, Sample, quantile_of
 
 CHECK_SLOTS = 10
@@ -18,8 +17,6 @@ DIFFERS, DIFFERS_BY = 1.25, 10.0
 ODD_WAITS = 5.0
 """How many times longer than in all others requests wait in a replica whose word is not taken."""
 ODD_SECONDS = 0.05
-ODD_BUCKETS = slice(bisect_right(WAIT_BOUNDS, ODD_SECONDS), None)
-"""Waits above."""
 OPEN_SECONDS = 20.0
 """Slots so much older than the newest, or less, are added up anew each time: a row may come late."""
 
@@ -68,31 +65,33 @@ class Books:
     def samples(self, slots: Sequence[int], replicas: Collection[str]) -> list[Sample]:
         """The samples of these slots, which ascend; `replicas` are the member's own routers, as known."""
         last = slots[-CHECK_SLOTS:]
-        differ = frozenset(name for name in replicas if self._differ(name, last))
-        newest = slots[-1] if slots else 0
-        since, told = newest - OPEN_SECONDS, newest - TOLD_SECONDS
+        shares = {name: self._confirmed(name, last) for name in replicas}
+        differ = {name: share for name, share in shares.items() if share is not None}
+        since = slots[-1] - OPEN_SECONDS if slots else 0.0
         found: list[Sample] = []
         for end, slot in enumerate(slots, 1):
             sample = self._closed.get(slot)
             if sample is None:
                 if slot not in self._odd:
                     self._odd[slot] = self._odd_waits(slots[max(0, end - CHECK_SLOTS) : end])
-                # Of what lies further back a new reader hears no door: there is nothing to compare with.
-                known = differ if slot > told else frozenset[str]()
-                sample = self._sample(slot, replicas, known, self._odd[slot])
-                if slot <= since:
+                sample = self._sample(slot, replicas, differ, self._odd[slot])
+                # A slot of which no door told waits until replicas are known to be believed.
+                if slot <= since and (self._slots.get(slot, _NOTHING).doors or not differ):
                     self._closed[slot] = sample
             found.append(sample)
         return found
 
     def _sample(
-        self, slot: int, replicas: Iterable[str], differ: Collection[str], odd: Collection[str]
+        self, slot: int, replicas: Iterable[str], differ: Mapping[str, float], odd: Collection[str]
     ) -> Sample:
+        """`differ` are the replicas whose word is doubted, with the share of it that doors confirm."""
         rows = self._slots.get(slot, _NOTHING)
         low = high = busy = 0.0
         for name in replicas:
             row, sent = rows.own.get(name), rows.sent_to(name)
             came = sent if row is None else row.arrivals
+            if name in differ and not rows.doors:  # doors tell of half a minute, a new reader hears no more
+                sent = round(came * differ[name])
             low += min(came, sent) if name in differ else came
             high += max(came, sent) if name in differ else came
             # Of one that tells less than was sent to it as much more runs.
@@ -117,14 +116,17 @@ class Books:
         held_before = before.waiting if before is not None else 0
         return min(row.waiting, max(-held_before, row.arrivals - sum(row.sent.values())))
 
-    def _differ(self, replica: str, slots: Sequence[int]) -> bool:
+    def _confirmed(self, replica: str, slots: Sequence[int]) -> float | None:
+        """The share of what a replica says that came, which doors say they sent; None where they agree."""
         came = sent = 0
         for slot in slots:
             rows = self._slots.get(slot, _NOTHING)
             row = rows.own.get(replica)
             came += row.arrivals if row is not None else 0
             sent += rows.sent_to(replica)
-        return abs(came - sent) > DIFFERS_BY and max(came, sent) > DIFFERS * min(came, sent)
+        if abs(came - sent) <= DIFFERS_BY or max(came, sent) <= DIFFERS * min(came, sent):
+            return None
+        return sent / came if came else 1.0
 
     def _odd_waits(self, slots: Sequence[int]) -> frozenset[str]:
         """Replicas in which requests wait many times longer than in every other one, in the last of these
@@ -132,8 +134,8 @@ class Books:
         told which is odd, and who has just come is no witness: beside the one whose queue called them, new
         ones have none."""
         newest = self._slots.get(slots[-1], _NOTHING).own.values()
-        if not any(row.waiting or any(row.waits[ODD_BUCKETS]) for row in newest):
-            return frozenset()  # nobody's word is of weight
+        if not any(row.waiting or any(row.waits[1:]) for row in newest):
+            return frozenset()  # nobody waits longer than the shortest target
         known = self._slots.get(slots[0], _NOTHING).own
         rows: dict[str, list[Sequence[int]]] = {}
         for slot in slots:

@@ -15,8 +15,6 @@ from fastserve.scaling.samples import Sample
 
 FRESH_SECONDS = 10.0
 """What a router said of itself counts for so long."""
-BACK_SECONDS = 10.0
-"""A clock that is put back by more ends what was known: its slots would come once more."""
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Ledger:
         self.expected: frozenset[str] = frozenset()
         self._routers: dict[str, _Router] = {}
         self._books: dict[str, Books] = {}
-        self._now = -inf
         self._heard: dict[int, float] | None = None
         """The share of the expected routers that told of each slot, until something changes it."""
         self._heard_of: frozenset[str] = frozenset()
@@ -86,10 +83,8 @@ class Ledger:
         self._heard = None
 
     def forget(self, now: float) -> None:
-        """Drop what is older than the history; or all, where the clock was put back."""
-        if now < self._now - BACK_SECONDS:
-            self._routers, self._books = {}, {}
-        self._now, self._heard = now, None
+        """Drop what is older than the history."""
+        self._heard = None
         oldest = now - HISTORY_SECONDS - ROW_SECONDS
         for router in self._routers.values():
             router.covered = {slot for slot in router.covered if slot >= oldest}

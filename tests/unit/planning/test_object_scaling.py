@@ -443,6 +443,32 @@ def test_a_version_that_was_asked_for_in_sleep_gives_none_its_name() -> None:
     assert cluster.status("sport")["targetVersion"] != "v9"
 
 
+def test_of_a_rejected_pool_no_sleeper_is_ready_with_pods_that_nobody_makes() -> None:
+    cluster = scale(news(1, "world"), 0)
+    cluster.settle()
+    assert cluster.pool is not None
+    cluster.pool["spec"]["router"] = {"resources": {"limits": {"memory": "2Gi"}}}
+    cluster.pool["spec"]["selection"] = {"fallback": {"type": "SubModel", "subModel": "nobody"}}
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "False PoolRejected"
+
+
+def test_a_version_that_was_never_ready_gives_no_other_its_name() -> None:
+    """Suspended, it is not tried."""
+    cluster = news(1)
+    spec = cluster.sub_models["sport"]["spec"]
+    del spec["model"]["version"]
+    cluster.settle()
+    scale(cluster, 0).settle()
+    spec["model"]["version"], spec["suspend"] = "v9", True
+    cluster.settle()
+    assert cluster.status("sport")["targetVersion"] == "v9"
+    del spec["model"]["version"], spec["suspend"]
+    cluster.settle()
+    assert cluster.statuses()["sport"]["Ready"] == "True ScaledToZero"
+    assert cluster.status("sport")["targetVersion"] != "v9"
+
+
 def test_a_sleeper_that_was_never_proved_keeps_its_pool_from_ready_while_it_wakes() -> None:
     cluster = news(0, "world")
     assert cluster.statuses()["sport"]["Ready"] == "False NotProved"

@@ -26,6 +26,7 @@ from fastserve.errors import Conflict
 from fastserve.router.pool import Pool
 from fastserve.router.scaling import deciding
 from fastserve.router.scaling.exporting import ScalingMetrics
+from fastserve.router.scaling.polling import LoadSource
 from fastserve.router.scaling.scaler import Scaler, ScalerParts
 from fastserve.router.scaling.wiring import LEASE_TIMES
 from fastserve.router.scaling.writing import ClusterWriter, FileWriter
@@ -74,6 +75,16 @@ class Load:
         pass
 
 
+class Begun:
+    """A source of that load."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._load, name)
+
+
 @dataclass
 class World:
     """Routers of one pool, and the API server. The table follows what is written, as the operator would."""
@@ -81,6 +92,8 @@ class World:
     server: ScaleServer
     table: RouteTable = field(default_factory=lambda: scaled_table({"sport": Staff(least=1, most=8)}))
     followed: bool = True
+    back: float = 0.0
+    """By which the clock was put back."""
     load: Load = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,9 +130,9 @@ class World:
             self.pool(),
             more.pop("metrics", None) or ScalingMetrics(CollectorRegistry()),
             ClusterWriter(door, "default", name),
-            lambda _: self.load,
+            lambda _: cast("LoadSource", Begun(self.load)),
             leadership,
-            clock=lambda: START + loop.time(),
+            clock=lambda: START + loop.time() - self.back,
             **more,
         )
         return Scaler(parts)
@@ -384,7 +397,32 @@ def test_what_was_written_counts_no_longer_where_the_clock_was_put_back() -> Non
     decider.wrote(
         ScalingDecision(member="sport", replicas=3, wanted=3, reason="Demand", message="", time=""), now
     )
-    assert (asked(now + 1), asked(now + 11), asked(now - 3600)) == (3, 1, 1)
+    assert (asked(now + 1), asked(now - 3), asked(now + 11), asked(now - 3600)) == (3, 3, 1, 1)
+
+
+@pytest.mark.parametrize(("back", "sources"), [(3600, 2), (13, 2), (3, 1)])
+def test_where_the_clock_is_put_back_all_is_read_anew(back: float, sources: int) -> None:
+    """Its slots would come once more."""
+    ledgers: list[Ledger] = []
+
+    async def main() -> None:
+        here = world()
+        look = here.load.look
+
+        async def looked(ledger: Ledger, clock: Callable[[], float]) -> None:
+            if ledger not in ledgers:
+                ledgers.append(ledger)
+            await look(ledger, clock)
+
+        here.load.look = looked  # type: ignore[method-assign]
+        task = asyncio.create_task(here.scaler("a").run())
+        await asyncio.sleep(9)
+        here.back = back
+        await asyncio.sleep(9)
+        task.cancel()
+
+    run_in_virtual_time(main())
+    assert len(ledgers) == sources
 
 
 async def test_local_mode_writes_a_file_that_is_always_whole(tmp_path: Path) -> None:

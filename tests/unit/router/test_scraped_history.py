@@ -161,16 +161,6 @@ def test_a_clock_that_is_off_is_reckoned_with() -> None:
         )
 
 
-def test_where_our_clock_is_put_back_all_is_told_once_more() -> None:
-    prometheus = PretendPrometheus(*told_by("sport-0", [0, 10, 20, 30]))
-    read = history(prometheus, "sport-0")
-    read.read(lambda: NOW)
-    reading = read.read(lambda: NOW - 3600)
-    assert arrivals(reading, "sport-0") == 30
-    assert max(row.at for row in reading.routers["sport-0"].rows) < NOW - 3600
-    assert read.read(lambda: NOW - 3600).routers == {}
-
-
 def test_nothing_is_asked_after_the_end() -> None:
     prometheus = PretendPrometheus()
     read = history(prometheus)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS
+from fastserve.api.scaling import HISTORY_SECONDS, ROW_SECONDS, LoadReport
 from fastserve.scaling.ledger import Ledger
 from fastserve.scaling.samples import quantile_of
 from scaling_world import START, door_row, own_row, report
@@ -183,13 +183,6 @@ def test_of_one_that_tells_too_little_what_runs_counts_as_much_more() -> None:
     assert books.samples("sport", NOW)[-1].busy_seconds == pytest.approx(2.0)
 
 
-def test_a_clock_that_is_put_back_ends_what_was_known() -> None:
-    books = ledger({"a": 10}, {"a": 10})
-    books.forget(NOW)
-    books.forget(NOW - 3600)
-    assert books.samples("sport", NOW) == ()
-
-
 def test_rows_of_another_age_are_left_aside() -> None:
     books = Ledger()
     books.take(report("door", [door_row(0, {"a": 1}), door_row(SLOTS[-1], {"a": 1})], member=None), NOW)
@@ -204,39 +197,74 @@ def test_one_that_says_that_something_came_is_heard_though_its_rows_are_not_read
     assert not books.replicas("sport", NOW).stirred
 
 
-def heard_by_two_doors(late: str = "") -> Ledger:
-    """The first look of one that just took over, and the next; the door `late` misses the first."""
-    slots = range(START, START + HISTORY_SECONDS, ROW_SECONDS)
-    now, sent = float(slots[-1] + ROW_SECONDS) + 0.1, {"a": 10, "b": 10}
+HISTORY = range(START, START + HISTORY_SECONDS, ROW_SECONDS)
+LATER = float(HISTORY[-1] + ROW_SECONDS) + 0.1
+
+
+def half(name: str) -> LoadReport:
+    """Of forty requests in each slot this door sent ten to each of two; doors tell of half a minute."""
+    return report(name, [door_row(at, {"a": 10, "b": 10}) for at in HISTORY[-15:]], member=None)
+
+
+def taken_over(*doors: str, a: int = 20) -> Ledger:
+    """After the first look of a router that has just taken over."""
     books = Ledger()
-    books.expected = frozenset({"a", "b", "one", "two"})
-    doors = [report(name, [door_row(at, sent) for at in slots[-15:]], member=None) for name in ("one", "two")]
-    for name in ("a", "b"):
-        books.take(report(name, [own_row(at, 20) for at in slots]), now)
-    for door in doors:
-        if door.instance != late:
-            books.take(door, now)
-    books.samples("sport", now)
-    books.take(doors[1], now)
+    books.take(report("a", [own_row(at, a) for at in HISTORY]), LATER)
+    books.take(report("b", [own_row(at, 20) for at in HISTORY]), LATER)
+    for name in doors:
+        books.take(half(name), LATER)
+    books.samples("sport", LATER)
     return books
 
 
 def test_a_door_that_is_heard_later_takes_nothing_from_the_history() -> None:
-    """Doors tell of half a minute, and a new holder has nothing to compare what lies further back with."""
-    now = START + HISTORY_SECONDS + 0.1
-    for late in ("", "two"):
-        samples = heard_by_two_doors(late).samples("sport", now)
-        assert sum(one.arrivals_low for one in samples) == sum(one.arrivals_high for one in samples) == 12000
+    books = taken_over("one")
+    assert sum(one.arrivals_low for one in books.samples("sport", LATER)) == 6000
+    books.take(half("two"), LATER)
+    assert books.samples("sport", LATER) == taken_over("one", "two").samples("sport", LATER)
+    assert sum(one.arrivals_low for one in books.samples("sport", LATER)) == 12000
 
 
 def test_one_that_takes_over_from_a_door_that_died_has_its_history() -> None:
-    slots = range(START, START + HISTORY_SECONDS, ROW_SECONDS)
-    now, books = float(slots[-1] + ROW_SECONDS) + 0.1, Ledger()
-    for name in ("a", "b"):
-        books.take(report(name, [own_row(at, 20) for at in slots]), now)
-    books.take(report("one", [door_row(at, {"a": 10, "b": 10}) for at in slots[-15:]], member=None), now)
-    low = sum(one.arrivals_low for one in books.samples("sport", now))
-    assert low == 12000 - 15 * 20  # of late nobody else says that so much came
+    """The other door sends all, as soon as it is known."""
+    books = taken_over("one")
+    for i in range(1, 21):
+        at, now = HISTORY[-1] + i * ROW_SECONDS, LATER + i * ROW_SECONDS
+        for name in ("a", "b"):
+            books.take(report(name, [own_row(at, 20)]), now)
+        books.take(report("one", [door_row(at, {"a": 20, "b": 20})], member=None), now)
+        samples = books.samples("sport", now)
+    before = [one for one in samples if one.at < HISTORY[-15]]
+    assert sum(one.arrivals_low for one in before) == 40 * len(before) > 10000
+
+
+def test_who_tells_too_much_is_not_believed_by_one_that_takes_over() -> None:
+    samples = taken_over("one", "two", a=80).samples("sport", LATER)
+    assert {one.arrivals_low for one in samples} == {40.0}
+    assert {one.arrivals_high for one in samples} == {100.0}
+
+
+@pytest.mark.parametrize("seconds", [2, 12, 40])
+def test_who_tells_too_much_is_not_believed_however_late_a_look_is(seconds: int) -> None:
+    books = Ledger()
+    for at in range(START + seconds, START + 400, seconds):
+        slots = range(max(START, at - 60), at, ROW_SECONDS)
+        books.take(report("a", [own_row(one, 80) for one in slots]), at + 0.1)
+        books.take(report("b", [own_row(one, 20) for one in slots]), at + 0.1)
+        books.take(
+            report("door", [door_row(one, {"a": 20, "b": 20}) for one in slots], member=None), at + 0.1
+        )
+        samples = books.samples("sport", at + 0.1)
+    assert {one.arrivals_low for one in samples} == {40.0}
+
+
+def test_waits_of_a_few_hundredths_are_odd_too() -> None:
+    """The shortest target is a millisecond."""
+    same = {"a": 10, "b": 10, "c": 10}
+    books = ledger(same, same, {"c": 9.0})
+    late = [own_row(at, 10, 0.045) for at in SLOTS[-2:]]
+    books.take(report("c", [*(own_row(at, 10, 9.0) for at in SLOTS[:-2]), *late]), NOW)
+    assert quantile_of(books.samples("sport", NOW)[-2:], 0.95) < 0.01
 
 
 def test_a_quiet_door_that_is_heard_seldom_has_told_of_all() -> None:

@@ -7,11 +7,11 @@ from fastserve.api.meta import LastFailure
 from fastserve.api.submodel import SubModelStatus
 from fastserve.errors import InvalidSpec
 from fastserve.planning.moments import Moment
-from fastserve.planning.objects.conditions import Edition, Statement, conditions, find
+from fastserve.planning.objects.conditions import Edition, Statement, conditions, holds
 from fastserve.planning.objects.decision import ObjectPlan, WriteFailure
 from fastserve.planning.objects.failures import last_failure
 from fastserve.planning.objects.happenings import Happening, events
-from fastserve.planning.objects.judging import NOT_PROVED, Member, judge
+from fastserve.planning.objects.judging import Member, judge
 from fastserve.planning.objects.naming import member_selector
 from fastserve.planning.objects.observed import Observed
 from fastserve.planning.objects.placements import placements
@@ -58,10 +58,10 @@ def _target_version(member: Member) -> str:
     if member.target.version:
         return member.target.version
     read = sorted(pod.model.version for pod in member.proved if pod.model and pod.model.version)
-    known = member.before.target_version if member.before and member.known_good else ""
-    ready = find(member.before.conditions, "Ready") if member.before else None
-    if ready is not None and ready.reason == NOT_PROVED:
-        known = ""  # that is what was asked for, and never answered
+    before = member.before
+    # What was asked for and never ready is no name of this one.
+    known = before.target_version if before and holds(before.conditions, "Ready") else ""
+    known = known if member.known_good else ""
     return (read[0] if read else known or member.target.digest[:12])[:128]
 
 

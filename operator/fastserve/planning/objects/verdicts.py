@@ -44,8 +44,9 @@ def verdict(member: Member, pool_rejection: Rejection | None = None) -> Verdict:
         )
     if member.suspended:
         return Verdict(False, "Suspended", _suspended(member))
-    # Of a rejected pool no exchange goes on: nothing is written.
-    if member.ready and (pool_rejection is None or member.exchanging is None):
+    # Of a rejected pool no exchange goes on, and no Deployment comes: nothing is written.
+    stands = member.exchanging is None and member.deployment is not None
+    if member.ready and (pool_rejection is None or stands):
         return _ready(member)
     if pool_rejection is not None:
         return Verdict(False, "PoolRejected", f"its pool is rejected: {pool_rejection.message}")

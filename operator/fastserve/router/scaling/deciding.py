@@ -32,8 +32,8 @@ class _Memory:
     written_at: float = float("-inf")
 
     def counts(self, now: float) -> bool:
-        """Whether what was written is newer than the table; not where the clock was put back since."""
-        return 0.0 <= now - self.written_at < WRITTEN_SECONDS
+        """Whether what was written is newer than the table; not where the clock was put since."""
+        return abs(now - self.written_at) < WRITTEN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import msgspec
 
 from fastserve.api.scaling import HISTORY_SECONDS, LoadReport
 from fastserve.router.scaling.polling import LoadSource
-from fastserve.scaling.ledger import BACK_SECONDS, Ledger
+from fastserve.scaling.ledger import Ledger
 from fastserve.scaling.scraped import INTERVALS, METRICS, Key, Reading, Scraped, Told, read
 
 INFO = "fastserve_router_info"
@@ -134,8 +134,6 @@ class ScrapedHistory:
         asked = clock()
         time = _number(self._ask("time()"))
         now = (asked + clock()) / 2
-        if now < self._read_at - BACK_SECONDS:  # the ledger forgot all: it is to be told once more
-            self._since, self._read_at = {}, -inf
         # A hundredth of a second more or less each time would blur what was told already.
         if abs(float(time) - now - self._off) > 1.0:
             self._off = float(round(float(time) - now))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 from fastserve.api.routes import RouteTable
 from fastserve.api.scaling import ROW_SECONDS, ScalingDecision, ScalingState
@@ -21,6 +22,8 @@ from fastserve.scaling.ledger import Ledger
 AFTER_ROW_SECONDS = 0.3
 """So long after the end of a row it is looked at: by then every router has closed it."""
 LEAST_PAUSE_SECONDS = 0.25
+BACK_SECONDS = 10.0
+"""A clock that is put back by more ends what was known: its slots would come once more."""
 WAIT_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Scaler:
         self._wake = asyncio.Event()
         self._source: LoadSource | None = None
         self._monitoring = ""
+        self._looked_at = -inf
         self._decider: Decider | None = None
 
     def hurry(self) -> None:
@@ -104,7 +108,7 @@ class Scaler:
         try:
             while (table := self._table()) is not None and self._parts.may_stay():
                 source = self._source_for(table)
-                if source is not read:  # another one's rows would be counted beside the former one's
+                if source is not read:  # its rows would be counted beside the former one's
                     ledger, read = Ledger(), source
                 try:
                     await source.look(ledger, self._parts.clock)
@@ -172,8 +176,10 @@ class Scaler:
         return snapshot.table
 
     def _source_for(self, table: RouteTable) -> LoadSource:
-        wanted = table.monitoring.model_dump_json()
-        if self._source is None or wanted != self._monitoring:
+        """What the table asks for, from now on; begun anew where the clock was put back."""
+        wanted, now = table.monitoring.model_dump_json(), self._parts.clock()
+        was_put_back, self._looked_at = now < self._looked_at - BACK_SECONDS, now
+        if self._source is None or wanted != self._monitoring or was_put_back:
             self._close_source()
             self._source, self._monitoring = self._parts.source_of(table), wanted
         return self._source
