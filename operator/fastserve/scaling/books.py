@@ -4,7 +4,7 @@ Where they agree either is right. Where they do not, one is wrong, broken or lyi
 replicas only for what both say, and fewer only for what neither says.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastserve.api.scaling import ROW_SECONDS, LoadRow
@@ -82,7 +82,7 @@ class Books:
         return found
 
     def _sample(
-        self, slot: int, replicas: Iterable[str], differ: Mapping[str, float], odd: Collection[str]
+        self, slot: int, replicas: Collection[str], differ: Mapping[str, float], odd: Collection[str]
     ) -> Sample:
         """`differ` are the replicas whose word is doubted, with the share of it that doors confirm."""
         rows = self._slots.get(slot, _NOTHING)
@@ -107,6 +107,7 @@ class Books:
             busy_seconds=busy,
             waiting=float(sum(row.waiting for row in told)),
             waits=_added(waits),
+            replicas=sum(name in rows.own for name in replicas),
         )
 
     def _unsent(self, slot: int, door: str, row: LoadRow) -> int:

@@ -210,6 +210,11 @@ class _Seen:
             return 0.0
         return worked_off / self.standing.ready
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether replicas neither came nor went of late."""
+        return len({one.replicas for one in self.samples[-PEAK_SLOTS:]}) <= 1
+
     def covers(self, seconds: float) -> bool:
         """Whether the history reaches so far back, without holes and with every router heard."""
         slots = ceil(seconds / ROW_SECONDS)
@@ -323,7 +328,10 @@ def _enough(seen: _Seen) -> int:
             # What waits, waits for the batch before; with half busy ones it would do no more than that.
             need = max(need, ceil(most / (EASY_SHARE * server.pace)))
         return max(need, ceil((seen.rate_shown + seen.waiting / DRAIN_SECONDS) / server.pace))
-    # What one can do is not known: as long as few of its places are taken it does it easily. One at a time.
+    # What one can do is not known: as long as few of its places are taken it does it easily. One at a time,
+    # and what those that stay make of it is seen before the next.
+    if not seen.has_settled:
+        return seen.standing.replicas
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
     return max(seen.standing.replicas - 1, ceil(seen.peak_inside() / places))
 

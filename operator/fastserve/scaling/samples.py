@@ -27,6 +27,8 @@ class Sample:
     """Requests that waited for a place when the slot ended."""
     waits: tuple[float, ...] = (0.0,) * BUCKETS
     """Requests by how long they waited (WAIT_BOUNDS)."""
+    replicas: int = 0
+    """That told of the slot; 0: not known."""
     heard: float = 1.0
     """Share of the routers that were to be heard and were, 0 to 1."""
 

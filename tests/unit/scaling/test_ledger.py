@@ -35,6 +35,12 @@ def test_replicas_add_up() -> None:
     assert {sum(one.waits) for one in samples} == {22.0}
 
 
+def test_replicas_of_a_slot_are_those_that_told_of_it() -> None:
+    books = ledger({"a": 10}, {"a": 10})
+    books.take(report("b", [own_row(at, 0) for at in SLOTS[-3:]]), NOW)
+    assert [one.replicas for one in books.samples("sport", NOW)] == [1] * 17 + [2] * 3
+
+
 def test_a_few_on_the_way_are_no_difference() -> None:
     assert ledger({"a": 10}, {"a": 11}).samples("sport", NOW)[-1].arrivals_high == 10.0
 
