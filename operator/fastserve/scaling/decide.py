@@ -212,8 +212,8 @@ class _Seen:
 
     @property
     def has_settled(self) -> bool:
-        """Whether replicas neither came nor went of late."""
-        return len({one.replicas for one in self.samples[-PEAK_SLOTS:]}) <= 1
+        """Whether there were as many replicas all the time that is remembered, where that is known."""
+        return all(one.replicas in (0, self.standing.replicas) for one in self.within(self.remembered))
 
     def covers(self, seconds: float) -> bool:
         """Whether the history reaches so far back, without holes and with every router heard."""
@@ -329,7 +329,7 @@ def _enough(seen: _Seen) -> int:
             need = max(need, ceil(most / (EASY_SHARE * server.pace)))
         return max(need, ceil((seen.rate_shown + seen.waiting / DRAIN_SECONDS) / server.pace))
     # What one can do is not known: as long as few of its places are taken it does it easily. One at a time,
-    # and what those that stay make of it is seen before the next.
+    # and that it did it easily is known of as many as there are.
     if not seen.has_settled:
         return seen.standing.replicas
     places = max(1.0, UNPRESSED_SHARE * seen.standing.limit)
