@@ -53,7 +53,7 @@ class Ledger:
     def take(self, report: LoadReport, now: float) -> None:
         """One router's word, heard at `now` (Unix time), and its rows, moved by what its clock is off."""
         before = self._routers.get(report.instance)
-        last = before.report.now if before is not None else -inf
+        last = before.report.now if before is not None else report.now
         self.hear(report, now)
         moved = round((now - report.now) / ROW_SECONDS) * ROW_SECONDS
         ended = floor(report.now / ROW_SECONDS) * ROW_SECONDS
@@ -63,8 +63,8 @@ class Ledger:
             self.enter(report.instance, shifted, [row.at for row in shifted if row.own])
             return
         # Where a door that was heard before says nothing, nothing came.
-        silent = max(last // ROW_SECONDS * ROW_SECONDS, ended - TOLD_SECONDS) if last > -inf else ended
-        first = int(min([silent, ended - ROW_SECONDS, *(row.at for row in rows)]))
+        silent = max(floor(last / ROW_SECONDS) * ROW_SECONDS, ended - TOLD_SECONDS)
+        first = min([silent, ended - ROW_SECONDS, *(row.at for row in rows)])
         self.enter(report.instance, shifted, range(first + moved, ended + moved, ROW_SECONDS))
 
     def hear(self, report: LoadReport, now: float) -> None:
